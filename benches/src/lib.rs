@@ -1,0 +1,1 @@
+//! Shapes and fixtures of the benches.

@@ -1,0 +1,1 @@
+//! Boxes, IoU, anchor points, letterbox transform and non-maximum suppression.

@@ -1,0 +1,1 @@
+//! CPU kernels over slices, NHWC, with SIMD chosen at run time.

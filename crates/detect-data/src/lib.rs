@@ -1,0 +1,1 @@
+//! Detection data sets, label checks, augmentation and the prefetching loader.

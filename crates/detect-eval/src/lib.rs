@@ -1,0 +1,1 @@
+//! Average precision by COCO's and by Ultralytics' rules.

@@ -1,0 +1,1 @@
+//! YAML configuration to a resolved, checked specification.

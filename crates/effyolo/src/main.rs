@@ -1,0 +1,2 @@
+//! The `effyolo` command.
+fn main() {}

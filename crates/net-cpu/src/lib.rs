@@ -1,0 +1,1 @@
+//! Compiles a network graph for the CPU, to infer or to train.

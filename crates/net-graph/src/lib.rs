@@ -1,0 +1,1 @@
+//! Networks as data: nodes, parameters, shapes, cost.

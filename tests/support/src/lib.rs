@@ -1,0 +1,1 @@
+//! Reference values and comparisons for tests.

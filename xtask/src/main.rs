@@ -1,0 +1,2 @@
+//! `cargo xtask`: the project's chores and tools.
+fn main() {}
