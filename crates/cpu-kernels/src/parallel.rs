@@ -1,0 +1,28 @@
+//! The one level of parallelism: a kernel splits its work into parts and runs them on the current rayon pool.
+
+use std::ops::Range;
+
+/// Threads of the current pool.
+pub fn threads() -> usize {
+    rayon::current_num_threads()
+}
+
+/// Runs `work(0)`, `work(1)` ... `work(parts - 1)`, in any order, on the current pool.
+///
+/// How the work is cut must depend on the sizes and on [`threads`] alone, so that the same number of threads gives the
+/// same bits.
+pub fn run(parts: usize, work: impl Fn(usize) + Sync) {
+    use rayon::prelude::*;
+    match parts {
+        0 => {}
+        1 => work(0),
+        _ => (0..parts).into_par_iter().with_max_len(1).for_each(work),
+    }
+}
+
+/// Part `index` of `0..total` cut into `parts` nearly equal ranges whose borders are multiples of `unit`.
+pub fn part(total: usize, parts: usize, unit: usize, index: usize) -> Range<usize> {
+    let units = total.div_ceil(unit);
+    let border = |i: usize| (units * i / parts * unit).min(total);
+    border(index)..border(index + 1)
+}
