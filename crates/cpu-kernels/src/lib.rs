@@ -7,11 +7,13 @@
 //!
 //! This is the only crate of the workspace that contains `unsafe`. It knows no model and no file.
 
+pub mod activation;
 pub mod geometry;
 pub mod isa;
 pub mod map;
 pub mod parallel;
 
+pub use activation::Activation;
 pub use geometry::Window;
 pub use isa::{Isa, IsaKind};
 pub use map::{Arena, MapMut, MapRef, Region};
