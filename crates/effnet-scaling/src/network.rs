@@ -1,0 +1,211 @@
+use crate::{ScalingError, round_channels, round_repeats};
+use serde::{Deserialize, Serialize};
+
+/// Non-linearity after every convolution that has one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Activation {
+    /// `x * sigmoid(x)`.
+    Swish,
+    /// `min(max(x, 0), 6)`.
+    Relu6,
+}
+
+/// A run of MBConv blocks at one resolution; only the first block has a stride and changes the width.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct StageSpec {
+    /// Number of blocks.
+    pub repeats: usize,
+    /// Side of the depthwise kernel.
+    pub kernel: usize,
+    /// Stride of the first block.
+    pub stride: usize,
+    /// Expansion ratio: width inside a block over the width of its input.
+    pub expansion: usize,
+    /// Channels that the stage yields.
+    pub channels: usize,
+    /// Squeeze-and-excitation width as a share of a block's input channels; `None` without it.
+    pub squeeze_ratio: Option<f64>,
+}
+
+/// An EfficientNet: stem convolution, stages of MBConv blocks, 1x1 head convolution.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NetworkSpec {
+    /// Channels of the 3x3 stride 2 stem convolution.
+    pub stem: usize,
+    /// Stages in order.
+    pub stages: Vec<StageSpec>,
+    /// Channels of the 1x1 head convolution.
+    pub head: usize,
+    /// Non-linearity.
+    pub activation: Activation,
+    /// Stem and head keep their width and the first and last stage their depth when the network is scaled (Lite).
+    pub fixed_ends: bool,
+}
+
+/// One MBConv block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlockSpec {
+    /// Index of its stage, from 0.
+    pub stage: usize,
+    /// Index in its stage, from 0.
+    pub index_in_stage: usize,
+    /// Side of the depthwise kernel.
+    pub kernel: usize,
+    /// Stride of the depthwise convolution.
+    pub stride: usize,
+    /// Expansion ratio; 1 means no expansion convolution.
+    pub expansion: usize,
+    /// Channels in.
+    pub in_channels: usize,
+    /// Channels out.
+    pub out_channels: usize,
+    /// Channels of the squeezed vector, if there is squeeze-and-excitation.
+    pub squeeze_channels: Option<usize>,
+}
+
+impl BlockSpec {
+    /// Channels of the depthwise convolution.
+    pub fn expanded_channels(&self) -> usize {
+        self.in_channels * self.expansion
+    }
+
+    /// True if the block adds its input to its output.
+    pub fn has_residual(&self) -> bool {
+        self.stride == 1 && self.in_channels == self.out_channels
+    }
+}
+
+/// Last map of one resolution: `reduction_i` has stride `2^i`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reduction {
+    /// Image pixels a cell.
+    pub stride: usize,
+    /// Index of the block whose output it is.
+    pub block: usize,
+    /// Channels.
+    pub channels: usize,
+}
+
+/// Squeeze-and-excitation ratio of EfficientNet.
+const SQUEEZE: Option<f64> = Some(0.25);
+
+impl NetworkSpec {
+    /// EfficientNet-B0 (arXiv 1905.11946, table 1).
+    pub fn b0() -> Self {
+        let stage = |repeats, kernel, stride, expansion, channels| StageSpec {
+            repeats,
+            kernel,
+            stride,
+            expansion,
+            channels,
+            squeeze_ratio: SQUEEZE,
+        };
+        NetworkSpec {
+            stem: 32,
+            stages: vec![
+                stage(1, 3, 1, 1, 16),
+                stage(2, 3, 2, 6, 24),
+                stage(2, 5, 2, 6, 40),
+                stage(3, 3, 2, 6, 80),
+                stage(3, 5, 1, 6, 112),
+                stage(4, 5, 2, 6, 192),
+                stage(1, 3, 1, 6, 320),
+            ],
+            head: 1280,
+            activation: Activation::Swish,
+            fixed_ends: false,
+        }
+    }
+
+    /// EfficientNet-Lite0: B0 without squeeze-and-excitation, with ReLU6, and with stem and head that do not scale.
+    pub fn lite0() -> Self {
+        let mut network = NetworkSpec { activation: Activation::Relu6, fixed_ends: true, ..Self::b0() };
+        network.stages.iter_mut().for_each(|stage| stage.squeeze_ratio = None);
+        network
+    }
+
+    /// The network with channels times `width` and repeats times `depth`, rounded as in the official builder.
+    ///
+    /// # Errors
+    /// When a multiplier is not a finite positive number.
+    pub fn scaled(&self, width: f64, depth: f64) -> Result<Self, ScalingError> {
+        for (what, got) in [("width multiplier", width), ("depth multiplier", depth)] {
+            if !(got.is_finite() && got > 0.0) {
+                return Err(ScalingError::Coefficient { what, expected: "above 0", got });
+            }
+        }
+        let ends = |channels| if self.fixed_ends { channels } else { round_channels(channels, width) };
+        let last = self.stages.len() - 1;
+        let scale_stage = |(index, stage): (usize, &StageSpec)| {
+            let fixed_depth = self.fixed_ends && (index == 0 || index == last);
+            let repeats = if fixed_depth { stage.repeats } else { round_repeats(stage.repeats, depth) };
+            StageSpec { repeats, channels: round_channels(stage.channels, width), ..*stage }
+        };
+        let stages = self.stages.iter().enumerate().map(scale_stage).collect();
+        Ok(NetworkSpec { stem: ends(self.stem), stages, head: ends(self.head), ..*self })
+    }
+
+    /// All blocks in order.
+    pub fn blocks(&self) -> Vec<BlockSpec> {
+        let mut in_channels = self.stem;
+        let mut blocks = Vec::new();
+        for (stage, spec) in self.stages.iter().enumerate() {
+            for index_in_stage in 0..spec.repeats {
+                let squeeze = |ratio: f64| ((in_channels as f64 * ratio) as usize).max(1);
+                blocks.push(BlockSpec {
+                    stage,
+                    index_in_stage,
+                    kernel: spec.kernel,
+                    stride: if index_in_stage == 0 { spec.stride } else { 1 },
+                    expansion: spec.expansion,
+                    in_channels,
+                    out_channels: spec.channels,
+                    squeeze_channels: spec.squeeze_ratio.map(squeeze),
+                });
+                in_channels = spec.channels;
+            }
+        }
+        blocks
+    }
+
+    /// `reduction_1`, `reduction_2` ...: the output of the last block before each stride, and of the last block.
+    pub fn reductions(&self) -> Vec<Reduction> {
+        let blocks = self.blocks();
+        let mut stride = 2;
+        let mut reductions = Vec::new();
+        for (index, block) in blocks.iter().enumerate() {
+            stride *= block.stride;
+            if blocks.get(index + 1).is_none_or(|next| next.stride > 1) {
+                reductions.push(Reduction { stride, block: index, channels: block.out_channels });
+            }
+        }
+        reductions
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reductions_of_b0_end_at_stages_1_2_3_5_7() {
+        let reductions = NetworkSpec::b0().reductions();
+        assert_eq!(reductions.iter().map(|r| r.stride).collect::<Vec<_>>(), [2, 4, 8, 16, 32]);
+        assert_eq!(reductions.iter().map(|r| r.block).collect::<Vec<_>>(), [0, 2, 4, 10, 15]);
+        assert_eq!(reductions.iter().map(|r| r.channels).collect::<Vec<_>>(), [16, 24, 40, 112, 320]);
+    }
+
+    #[test]
+    fn a_block_squeezes_its_input_not_its_expansion() {
+        let block = NetworkSpec::b0().blocks()[1];
+        assert_eq!((block.expanded_channels(), block.squeeze_channels), (96, Some(4)));
+    }
+
+    #[test]
+    fn multipliers_must_be_positive_numbers() {
+        for width in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            assert!(NetworkSpec::b0().scaled(width, 1.0).is_err());
+        }
+    }
+}

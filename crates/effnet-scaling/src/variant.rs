@@ -1,0 +1,83 @@
+use crate::{NetworkSpec, ScalingError};
+
+/// A published member of the family.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Variant {
+    /// Short name, such as `b0` or `lite3`.
+    pub name: &'static str,
+    /// Width multiplier.
+    pub width: f64,
+    /// Depth multiplier.
+    pub depth: f64,
+    /// Side of the square image it was trained at, in pixels.
+    pub resolution: usize,
+    /// Dropout rate before the classifier.
+    pub dropout: f64,
+}
+
+const fn variant(name: &'static str, width: f64, depth: f64, resolution: usize, dropout: f64) -> Variant {
+    Variant { name, width, depth, resolution, dropout }
+}
+
+impl Variant {
+    /// B0 to B8, L2 and Lite0 to Lite4, as published. The larger ones are close to compound scaling but not equal to
+    /// it, so the table is data.
+    pub const ALL: [Variant; 15] = [
+        variant("b0", 1.0, 1.0, 224, 0.2),
+        variant("b1", 1.0, 1.1, 240, 0.2),
+        variant("b2", 1.1, 1.2, 260, 0.3),
+        variant("b3", 1.2, 1.4, 300, 0.3),
+        variant("b4", 1.4, 1.8, 380, 0.4),
+        variant("b5", 1.6, 2.2, 456, 0.4),
+        variant("b6", 1.8, 2.6, 528, 0.5),
+        variant("b7", 2.0, 3.1, 600, 0.5),
+        variant("b8", 2.2, 3.6, 672, 0.5),
+        variant("l2", 4.3, 5.3, 800, 0.5),
+        variant("lite0", 1.0, 1.0, 224, 0.2),
+        variant("lite1", 1.0, 1.1, 240, 0.2),
+        variant("lite2", 1.1, 1.2, 260, 0.3),
+        variant("lite3", 1.2, 1.4, 280, 0.3),
+        variant("lite4", 1.4, 1.8, 300, 0.3),
+    ];
+
+    /// Finds a variant by name: `b0`, `efficientnet-b0` or `efficientnet_lite0`, in any case.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn find(name: &str) -> Result<Variant, ScalingError> {
+        let lower = name.to_ascii_lowercase().replace('_', "-");
+        let short = lower.strip_prefix("efficientnet-").unwrap_or(&lower);
+        let known = || Self::ALL.map(|variant| variant.name).join(", ");
+        let found = Self::ALL.into_iter().find(|variant| variant.name == short);
+        found.ok_or_else(|| ScalingError::UnknownVariant { name: name.to_string(), known: known() })
+    }
+
+    /// True for Lite0 to Lite4: ReLU6, no squeeze-and-excitation, fixed stem and head.
+    pub fn is_lite(&self) -> bool {
+        self.name.starts_with("lite")
+    }
+
+    /// The network that the variant's multipliers scale.
+    pub fn baseline(&self) -> NetworkSpec {
+        if self.is_lite() { NetworkSpec::lite0() } else { NetworkSpec::b0() }
+    }
+
+    /// The variant's network.
+    pub fn network(&self) -> NetworkSpec {
+        self.baseline().scaled(self.width, self.depth).expect("published multipliers are positive")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_in_several_spellings() {
+        for name in ["b3", "B3", "efficientnet-b3", "EfficientNet_B3"] {
+            assert_eq!(Variant::find(name).unwrap().resolution, 300);
+        }
+        let message = Variant::find("b9").unwrap_err().to_string();
+        assert!(message.contains("b8") && message.contains("lite4"), "{message}");
+    }
+}
