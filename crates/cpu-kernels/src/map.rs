@@ -49,26 +49,39 @@ impl Region {
     }
 }
 
+/// One cache line; an arena of lines starts where a line starts.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([f32; LINE]);
+
+/// Values in a cache line.
+const LINE: usize = 16;
+
 /// Memory that the maps of a plan share, borrowed region by region with the borrow rules checked at run time.
 #[derive(Debug, Default)]
 pub struct Arena {
-    data: Vec<f32>,
+    lines: Vec<Line>,
 }
 
 impl Arena {
-    /// `len` zeros.
+    /// At least `len` zeros.
     pub fn new(len: usize) -> Self {
-        Arena { data: vec![0.0; len] }
+        Arena { lines: vec![Line([0.0; LINE]); len.div_ceil(LINE)] }
     }
 
     /// Number of values.
     pub fn len(&self) -> usize {
-        self.data.len()
+        self.lines.len() * LINE
     }
 
     /// True if there is no value.
     pub fn is_empty(&self) -> bool {
-        self.data.is_empty()
+        self.lines.is_empty()
+    }
+
+    fn values(&self) -> &[f32] {
+        // SAFETY: a `Line` is `LINE` floats without padding, and the lines lie side by side.
+        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len()) }
     }
 
     /// Reads a region.
@@ -76,7 +89,7 @@ impl Arena {
     /// # Panics
     /// When the region reaches past the end.
     pub fn read(&self, region: Region) -> MapRef<'_> {
-        MapRef::new(&self.data[region.offset..], region.positions, region.channels, region.stride)
+        MapRef::new(&self.values()[region.offset..], region.positions, region.channels, region.stride)
     }
 
     /// Borrows `writes` mutably and `reads` immutably.
@@ -89,10 +102,10 @@ impl Arena {
             others.for_each(|other| assert!(write.is_disjoint(other), "{write:?} overlaps {other:?}"));
         }
         for region in reads.iter().chain(&writes) {
-            assert!(region.end() <= self.data.len(), "{region:?} reaches past {}", self.data.len());
+            assert!(region.end() <= self.len(), "{region:?} reaches past {}", self.len());
         }
-        let base = self.data.as_mut_ptr();
-        // SAFETY: every region lies inside `data` (asserted), which stays borrowed mutably for the life of the maps;
+        let base: *mut f32 = self.lines.as_mut_ptr().cast();
+        // SAFETY: every region lies inside the arena (asserted), which stays borrowed mutably for the life of the maps;
         // written regions share no value with any other region (asserted), and maps never touch values between rows.
         unsafe {
             (

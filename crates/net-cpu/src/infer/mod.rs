@@ -1,0 +1,50 @@
+//! Inference: fused steps over weights that are packed once, laid out per input size.
+
+mod fuse;
+mod plan;
+
+pub use plan::InferPlan;
+
+use crate::consumers::Consumers;
+use crate::placement::Placement;
+use crate::{NetError, Params};
+use cpu_kernels::Isa;
+pub(crate) use fuse::{kernel_activation, unsupported};
+pub(crate) use plan::{pool_window, window};
+use fuse::Step;
+use net_graph::{Graph, NodeId};
+use std::sync::Arc;
+
+/// A network ready for inference: batch norm folded, weights packed. Plans for different input sizes share it.
+#[derive(Debug)]
+pub struct InferModel {
+    graph: Arc<Graph>,
+    outputs: Vec<NodeId>,
+    steps: Vec<Step>,
+    placement: Placement,
+    isa: Isa,
+}
+
+impl InferModel {
+    /// Folds and packs what `outputs` need.
+    ///
+    /// # Errors
+    /// When a node has no kernel.
+    pub fn new(graph: Arc<Graph>, params: &Params, outputs: &[NodeId], isa: Isa) -> Result<Arc<Self>, NetError> {
+        let consumers = Consumers::new(&graph, outputs);
+        let steps = fuse::steps(&graph, params, &consumers, isa)?;
+        let mut computed = vec![false; graph.nodes().len()];
+        steps.iter().for_each(|step| computed[step.result.0] = true);
+        let identity: Vec<bool> = graph.ids().map(|id| fuse::is_identity(&graph.node(id).op)).collect();
+        let placement = Placement::new(&graph, &computed, &identity);
+        Ok(Arc::new(InferModel { graph, outputs: outputs.to_vec(), steps, placement, isa }))
+    }
+
+    /// Lays out memory for one input size.
+    ///
+    /// # Errors
+    /// When the size does not suit the network.
+    pub fn plan(self: &Arc<Self>, batch: usize, height: usize, width: usize) -> Result<InferPlan, NetError> {
+        InferPlan::new(self.clone(), batch, height, width)
+    }
+}

@@ -1,0 +1,125 @@
+//! Training: a static schedule of forward and backward steps over one arena.
+
+mod compile;
+mod run;
+mod state;
+
+use crate::consumers::Consumers;
+use crate::memory::{self, Life};
+use crate::placement::Placement;
+use crate::{Images, NetError, ParamLayout, Params};
+use compile::{Backward, Forward, Schedule};
+use cpu_kernels::{Arena, Isa, MapMut, MapRef, Region};
+use net_graph::{Graph, NodeId, Shape};
+use state::State;
+use std::sync::Arc;
+
+/// A network laid out for training at one input size.
+///
+/// One step is [`TrainPlan::forward`], then writing every [`TrainPlan::output_grad`], then [`TrainPlan::backward`].
+#[derive(Debug)]
+pub struct TrainPlan {
+    graph: Arc<Graph>,
+    layout: Arc<ParamLayout>,
+    outputs: Vec<NodeId>,
+    shapes: Vec<Shape>,
+    schedule: Schedule,
+    /// Where each node's value and its gradient lie.
+    values: Vec<Region>,
+    grads: Vec<Region>,
+    arena: Arena,
+    state: State,
+    isa: Isa,
+}
+
+impl TrainPlan {
+    /// Compiles forward and backward schedules.
+    ///
+    /// `frozen` tells by name which parameters stay as they are: no gradient is computed for them, and a batch norm
+    /// whose scale is frozen uses its running statistics.
+    ///
+    /// # Errors
+    /// When the size does not suit the network or a node has no kernel.
+    pub fn new(graph: Arc<Graph>, layout: Arc<ParamLayout>, outputs: &[NodeId], size: (usize, usize, usize), isa: Isa, frozen: &dyn Fn(&str) -> bool) -> Result<Self, NetError> {
+        let (batch, height, width) = size;
+        let shapes = graph.shapes(batch, height, width)?;
+        let consumers = Consumers::new(&graph, outputs);
+        let schedule = compile::schedule(&graph, &consumers, outputs, frozen)?;
+        let (offsets, total) = memory::assign(&lives(&graph, &schedule, outputs, &shapes));
+        let region = |placement: &Placement, id: NodeId, first: usize| {
+            let (root, channel) = placement.root(id);
+            let whole = shapes[root.0];
+            Region::dense(offsets[first + root.0], whole.positions(), whole.channels).channels(channel, shapes[id.0].channels)
+        };
+        let values = graph.ids().map(|id| region(&schedule.values, id, 0)).collect();
+        let grads = graph.ids().map(|id| region(&schedule.grads, id, shapes.len())).collect();
+        let state = State::new(&graph, &schedule, &shapes, isa);
+        Ok(TrainPlan { arena: Arena::new(total), outputs: outputs.to_vec(), graph, layout, shapes, schedule, values, grads, state, isa })
+    }
+
+    /// Computes the outputs for a batch of images, with batch statistics, and updates the running statistics.
+    ///
+    /// `uniform` gives numbers in `[0, 1)`, drawn node by node in the graph's order: one an image for each drop-path
+    /// node with a rate above 0, one a value (image by image, channel by channel) for each such dropout node. A number
+    /// below the rate drops.
+    ///
+    /// # Errors
+    /// When the images are not of the plan's size.
+    pub fn forward(&mut self, params: &mut Params, images: Images<'_>, uniform: &mut dyn FnMut() -> f64) -> Result<(), NetError> {
+        let steps = std::mem::take(&mut self.schedule.forward);
+        let result = steps.iter().try_for_each(|step| self.run_forward(step, params, images, uniform));
+        self.schedule.forward = steps;
+        result
+    }
+
+    /// Adds the gradient of every trained parameter to `grads`, which is laid out as the trained parameters are.
+    ///
+    /// Needs the parameters of the last forward pass and the outputs' gradients, which it uses up.
+    pub fn backward(&mut self, params: &Params, grads: &mut [f32]) {
+        let steps = std::mem::take(&mut self.schedule.backward);
+        steps.iter().for_each(|step| self.run_backward(step, params, grads));
+        self.schedule.backward = steps;
+    }
+
+    /// Shape of an output, as `[B, C, H, W]`.
+    pub fn output_shape(&self, index: usize) -> Shape {
+        self.shapes[self.outputs[index].0]
+    }
+
+    /// An output of the last forward pass: rows `(b, y, x)` of C channels.
+    pub fn output(&self, index: usize) -> MapRef<'_> {
+        self.arena.read(self.values[self.outputs[index].0])
+    }
+
+    /// The gradient of an output, to be written between forward and backward. Its old values mean nothing.
+    pub fn output_grad(&mut self, index: usize) -> MapMut<'_> {
+        let ([], [grad]) = self.arena.borrow([], [self.grads[self.outputs[index].0]]);
+        grad
+    }
+
+    /// Bytes of the arena.
+    pub fn arena_bytes(&self) -> usize {
+        self.arena.len() * size_of::<f32>()
+    }
+}
+
+/// When the memory of each value (first half) and each gradient (second half) is in use.
+fn lives(graph: &Graph, schedule: &Schedule, outputs: &[NodeId], shapes: &[Shape]) -> Vec<Life> {
+    let count = shapes.len();
+    let mut lives: Vec<Life> = shapes.iter().chain(shapes).map(|shape| Life::new(shape.len())).collect();
+    let mut value = |id: NodeId, time: usize| lives[schedule.values.root(id).0.0].at(time);
+    for (time, step) in schedule.forward.iter().enumerate() {
+        step.inputs(graph).iter().chain([&step.result()]).for_each(|id| value(*id, time));
+    }
+    let border = schedule.forward.len();
+    outputs.iter().for_each(|id| value(*id, border));
+    for (i, step) in schedule.backward.iter().enumerate() {
+        step.values(graph).iter().for_each(|id| value(*id, border + 1 + i));
+    }
+    let mut grad = |id: NodeId, time: usize| lives[count + schedule.grads.root(id).0.0].at(time);
+    outputs.iter().for_each(|id| grad(*id, border));
+    for (i, step) in schedule.backward.iter().enumerate() {
+        step.grads(graph).iter().for_each(|id| grad(*id, border + 1 + i));
+    }
+    lives
+}
