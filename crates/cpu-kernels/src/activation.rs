@@ -1,6 +1,8 @@
 //! Activation functions, one value at a time (for the epilogues of other kernels) and over maps.
 
-use crate::isa::mul_add;
+use crate::isa::{mul_add, multiversion};
+use crate::rows::{self, Spans};
+use crate::{Isa, MapMut, MapRef};
 
 /// An activation function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -115,4 +117,108 @@ fn sigmoid_pair<const FMA: bool>(x: f32) -> (f32, f32) {
     let e = exp::<FMA>(-x);
     let s = 1.0 / (1.0 + e);
     (s, e * s)
+}
+
+/// Evaluates an expression with the activation as a constant, so that a loop in it is compiled for each one.
+macro_rules! for_constant {
+    ($activation:expr, $constant:ident => $body:expr) => {
+        match $activation {
+            $crate::Activation::Identity => {
+                const $constant: $crate::Activation = $crate::Activation::Identity;
+                $body
+            }
+            $crate::Activation::Silu => {
+                const $constant: $crate::Activation = $crate::Activation::Silu;
+                $body
+            }
+            $crate::Activation::Relu => {
+                const $constant: $crate::Activation = $crate::Activation::Relu;
+                $body
+            }
+            $crate::Activation::Relu6 => {
+                const $constant: $crate::Activation = $crate::Activation::Relu6;
+                $body
+            }
+            $crate::Activation::Sigmoid => {
+                const $constant: $crate::Activation = $crate::Activation::Sigmoid;
+                $body
+            }
+        }
+    };
+}
+pub(crate) use for_constant;
+
+/// `y = activation(x)`.
+///
+/// # Panics
+/// When the maps have different shapes.
+pub fn forward(isa: Isa, activation: Activation, x: MapRef<'_>, y: &mut MapMut<'_>) {
+    rows::assert_alike(x, y.as_ref());
+    rows::split(y, |range, y| forward_part(isa, activation, x, range.start, y));
+}
+
+/// `y = activation(y)`.
+pub fn forward_in_place(isa: Isa, activation: Activation, y: &mut MapMut<'_>) {
+    rows::split(y, |_, y| forward_in_place_part(isa, activation, y));
+}
+
+/// `dx = dy * activation'(x)`, or added to `dx` if `accumulate`; `x` is the map before the activation.
+///
+/// # Panics
+/// When the maps have different shapes.
+pub fn backward(
+    isa: Isa,
+    activation: Activation,
+    x: MapRef<'_>,
+    dy: MapRef<'_>,
+    accumulate: bool,
+    dx: &mut MapMut<'_>,
+) {
+    rows::assert_alike(x, dx.as_ref());
+    rows::assert_alike(dy, dx.as_ref());
+    rows::split(dx, |range, dx| backward_part(isa, activation, x, dy, range.start, accumulate, dx));
+}
+
+multiversion! {
+    fn forward_part(activation: Activation, x: MapRef<'_>, first: usize, y: &mut MapMut<'_>) {
+        let layouts = [rows::layout(x), rows::layout(y.as_ref())];
+        for span in Spans::new(0..y.positions(), &layouts) {
+            let x = rows::span(x, first + span.start..first + span.end);
+            let y = rows::span_mut(y, span);
+            for_constant!(activation, A => for (y, &x) in y.iter_mut().zip(x) {
+                *y = activate::<FMA>(A, x);
+            })
+        }
+    }
+}
+
+multiversion! {
+    fn forward_in_place_part(activation: Activation, y: &mut MapMut<'_>) {
+        for span in Spans::new(0..y.positions(), &[rows::layout(y.as_ref())]) {
+            let y = rows::span_mut(y, span);
+            for_constant!(activation, A => for y in y.iter_mut() {
+                *y = activate::<FMA>(A, *y);
+            })
+        }
+    }
+}
+
+multiversion! {
+    fn backward_part(activation: Activation, x: MapRef<'_>, dy: MapRef<'_>, first: usize, accumulate: bool, dx: &mut MapMut<'_>) {
+        let layouts = [rows::layout(x), rows::layout(dy), rows::layout(dx.as_ref())];
+        for span in Spans::new(0..dx.positions(), &layouts) {
+            let outer = first + span.start..first + span.end;
+            let (x, dy) = (rows::span(x, outer.clone()), rows::span(dy, outer));
+            let dx = rows::span_mut(dx, span);
+            for_constant!(activation, A => if accumulate {
+                for ((dx, &x), &dy) in dx.iter_mut().zip(x).zip(dy) {
+                    *dx = mul_add::<FMA>(dy, derivative::<FMA>(A, x), *dx);
+                }
+            } else {
+                for ((dx, &x), &dy) in dx.iter_mut().zip(x).zip(dy) {
+                    *dx = dy * derivative::<FMA>(A, x);
+                }
+            })
+        }
+    }
 }

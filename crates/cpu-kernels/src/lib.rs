@@ -8,10 +8,17 @@
 //! This is the only crate of the workspace that contains `unsafe`. It knows no model and no file.
 
 pub mod activation;
+pub mod convert;
+pub mod decode;
+pub mod elementwise;
 pub mod geometry;
 pub mod isa;
 pub mod map;
+pub mod norm;
+pub mod optim;
 pub mod parallel;
+pub mod reference;
+mod rows;
 
 pub use activation::Activation;
 pub use geometry::Window;

@@ -1,0 +1,210 @@
+//! Steps of optimisers over flat parameters, in place, and sums over flat gradients.
+
+use crate::isa::{mul_add, multiversion};
+use crate::{Isa, MapMut, parallel, rows};
+
+/// One step of stochastic gradient descent with Nesterov momentum, as PyTorch does it:
+/// `g += weight_decay * p; b = momentum * b + g; p -= lr * (g + momentum * b)`; in the first step `b = g`.
+///
+/// # Panics
+/// When the slices differ in length.
+pub fn sgd_nesterov(
+    isa: Isa,
+    lr: f64,
+    momentum: f64,
+    weight_decay: f64,
+    first_step: bool,
+    grad: &[f32],
+    buffer: &mut [f32],
+    param: &mut [f32],
+) {
+    sgd(isa, Sgd::new(lr, momentum, weight_decay, first_step, true), grad, buffer, param);
+}
+
+/// One step of stochastic gradient descent with heavy-ball momentum: as [`sgd_nesterov`] but `p -= lr * b`.
+///
+/// # Panics
+/// When the slices differ in length.
+pub fn sgd_momentum(
+    isa: Isa,
+    lr: f64,
+    momentum: f64,
+    weight_decay: f64,
+    first_step: bool,
+    grad: &[f32],
+    buffer: &mut [f32],
+    param: &mut [f32],
+) {
+    sgd(isa, Sgd::new(lr, momentum, weight_decay, first_step, false), grad, buffer, param);
+}
+
+/// What one step multiplies with.
+#[derive(Debug, Clone, Copy)]
+struct Sgd {
+    lr: f32,
+    momentum: f32,
+    weight_decay: f32,
+    first_step: bool,
+    /// Factors of the gradient and of the buffer in the direction of the step.
+    direction: [f32; 2],
+}
+
+impl Sgd {
+    fn new(lr: f64, momentum: f64, weight_decay: f64, first_step: bool, nesterov: bool) -> Self {
+        let direction = if nesterov { [1.0, momentum as f32] } else { [0.0, 1.0] };
+        Sgd {
+            lr: lr as f32,
+            momentum: momentum as f32,
+            weight_decay: weight_decay as f32,
+            first_step,
+            direction,
+        }
+    }
+}
+
+fn sgd(isa: Isa, sgd: Sgd, grad: &[f32], buffer: &mut [f32], param: &mut [f32]) {
+    assert_eq!(grad.len(), param.len(), "one gradient a parameter");
+    split([buffer, param], |start, [buffer, param]| {
+        sgd_part(isa, sgd, &grad[start..start + param.len()], buffer, param);
+    });
+}
+
+multiversion! {
+    fn sgd_part(sgd: Sgd, grad: &[f32], buffer: &mut [f32], param: &mut [f32]) {
+        let Sgd { lr, momentum, weight_decay, first_step, direction: [of_grad, of_buffer] } = sgd;
+        for ((p, b), &g) in param.iter_mut().zip(buffer).zip(grad) {
+            let g = mul_add::<FMA>(weight_decay, *p, g);
+            let previous = if first_step { 0.0 } else { *b };
+            *b = mul_add::<FMA>(momentum, previous, g);
+            *p = mul_add::<FMA>(-lr, mul_add::<FMA>(of_buffer, *b, of_grad * g), *p);
+        }
+    }
+}
+
+/// One step of AdamW (arXiv 1711.05101) as PyTorch does it:
+/// `p *= 1 - lr * weight_decay; m += (1 - beta1) * (g - m); v = beta2 * v + (1 - beta2) * g^2;
+/// p -= lr / (1 - beta1^step) * m / (sqrt(v) / sqrt(1 - beta2^step) + eps)`; `step` counts from 1.
+///
+/// # Panics
+/// When the slices differ in length or `step` is 0.
+pub fn adamw(
+    isa: Isa,
+    lr: f64,
+    beta1: f64,
+    beta2: f64,
+    eps: f64,
+    weight_decay: f64,
+    step: u64,
+    grad: &[f32],
+    m: &mut [f32],
+    v: &mut [f32],
+    param: &mut [f32],
+) {
+    assert!(step > 0, "steps count from 1");
+    assert_eq!(grad.len(), param.len(), "one gradient a parameter");
+    let correction = |beta: f64| 1.0 - beta.powf(step as f64);
+    let adamw = AdamW {
+        rate: (lr / correction(beta1)) as f32,
+        keep: (1.0 - lr * weight_decay) as f32,
+        one_minus_beta1: (1.0 - beta1) as f32,
+        beta2: beta2 as f32,
+        one_minus_beta2: (1.0 - beta2) as f32,
+        root_correction: (1.0 / correction(beta2).sqrt()) as f32,
+        eps: eps as f32,
+    };
+    split([m, v, param], |start, [m, v, param]| {
+        adamw_part(isa, adamw, &grad[start..start + param.len()], m, v, param);
+    });
+}
+
+/// What one step multiplies with.
+#[derive(Debug, Clone, Copy)]
+struct AdamW {
+    rate: f32,
+    keep: f32,
+    one_minus_beta1: f32,
+    beta2: f32,
+    one_minus_beta2: f32,
+    root_correction: f32,
+    eps: f32,
+}
+
+multiversion! {
+    fn adamw_part(adamw: AdamW, grad: &[f32], m: &mut [f32], v: &mut [f32], param: &mut [f32]) {
+        for (((p, m), v), &g) in param.iter_mut().zip(m).zip(v).zip(grad) {
+            *m = mul_add::<FMA>(adamw.one_minus_beta1, g - *m, *m);
+            *v = mul_add::<FMA>(adamw.beta2, *v, adamw.one_minus_beta2 * g * g);
+            let root = mul_add::<FMA>(v.sqrt(), adamw.root_correction, adamw.eps);
+            *p = mul_add::<FMA>(-adamw.rate, *m / root, *p * adamw.keep);
+        }
+    }
+}
+
+/// Moving average: `average = decay * average + (1 - decay) * x`.
+///
+/// # Panics
+/// When the slices differ in length.
+pub fn lerp(isa: Isa, decay: f32, x: &[f32], average: &mut [f32]) {
+    assert_eq!(x.len(), average.len(), "one average a value");
+    split([average], |start, [average]| lerp_part(isa, decay, &x[start..start + average.len()], average));
+}
+
+multiversion! {
+    fn lerp_part(decay: f32, x: &[f32], average: &mut [f32]) {
+        for (average, &x) in average.iter_mut().zip(x) {
+            *average = mul_add::<FMA>(decay, *average, (1.0 - decay) * x);
+        }
+    }
+}
+
+/// Sum of the squares, in f64.
+pub fn norm_squared(isa: Isa, x: &[f32]) -> f64 {
+    rows::collect(x.len(), rows::parts(x.len(), 1), |range| norm_squared_part(isa, &x[range]))
+        .into_iter()
+        .sum()
+}
+
+multiversion! {
+    fn norm_squared_part(x: &[f32]) -> f64 {
+        // Independent sums, so that they can be lanes.
+        let mut sums = [0.0f64; 32];
+        let (chunks, rest) = x.as_chunks::<32>();
+        for chunk in chunks {
+            for i in 0..32 {
+                let x = f64::from(chunk[i]);
+                sums[i] += x * x;
+            }
+        }
+        for (sum, &x) in sums.iter_mut().zip(rest) {
+            *sum += f64::from(x) * f64::from(x);
+        }
+        sums.iter().sum()
+    }
+}
+
+/// `x *= factor`.
+pub fn scale(isa: Isa, factor: f32, x: &mut [f32]) {
+    split([x], |_, [x]| scale_part(isa, factor, x));
+}
+
+multiversion! {
+    fn scale_part(factor: f32, x: &mut [f32]) {
+        for x in x.iter_mut() {
+            *x *= factor;
+        }
+    }
+}
+
+/// Cuts slices of one length at the same places and gives `work` each part with its first index.
+fn split<const N: usize>(slices: [&mut [f32]; N], work: impl Fn(usize, [&mut [f32]; N]) + Sync) {
+    let len = slices[0].len();
+    slices.iter().for_each(|slice| assert_eq!(slice.len(), len, "slices of one length"));
+    let maps = slices.map(|slice| MapMut::new(slice, len, 1, 1));
+    let parts = rows::parts(len, 1);
+    parallel::run(parts, |index| {
+        let range = parallel::part(len, parts, 16, index);
+        // SAFETY: the ranges of the parts share no value, and the slices are borrowed exclusively meanwhile.
+        let mut part = maps.each_ref().map(|map| unsafe { map.part(range.clone()) });
+        work(range.start, part.each_mut().map(|part| rows::span_mut(part, 0..range.len())));
+    });
+}
