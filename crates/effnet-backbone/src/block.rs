@@ -1,0 +1,145 @@
+use crate::EfficientNetConfig;
+use crate::init::conv_init;
+use effnet_scaling::BlockSpec;
+use net_graph::{Activation, Builder, Conv, GraphError, Init, NodeId};
+
+/// Appends layers with one network's padding, batch norm and activation.
+pub(crate) struct Layers<'a> {
+    pub(crate) builder: &'a mut Builder,
+    pub(crate) config: &'a EfficientNetConfig,
+}
+
+impl Layers<'_> {
+    /// `name` below the prefix.
+    pub(crate) fn name(&self, name: &str) -> String {
+        if self.config.prefix.is_empty() {
+            name.to_string()
+        } else {
+            format!("{}.{name}", self.config.prefix)
+        }
+    }
+
+    fn activation(&self) -> Activation {
+        match self.config.spec.activation {
+            effnet_scaling::Activation::Swish => Activation::Silu,
+            effnet_scaling::Activation::Relu6 => Activation::Relu6,
+        }
+    }
+
+    fn conv(
+        &mut self,
+        name: &str,
+        x: NodeId,
+        out: usize,
+        kernel: usize,
+        stride: usize,
+    ) -> Result<NodeId, GraphError> {
+        let conv = Conv { kernel, stride, padding: self.config.padding, groups: 1 };
+        self.builder.conv(name, x, out, conv, conv_init(kernel, out), None)
+    }
+
+    fn depthwise(
+        &mut self,
+        name: &str,
+        x: NodeId,
+        kernel: usize,
+        stride: usize,
+    ) -> Result<NodeId, GraphError> {
+        let channels = self.builder.channels(x);
+        let conv = Conv { kernel, stride, padding: self.config.padding, groups: channels };
+        self.builder.conv(name, x, channels, conv, conv_init(kernel, 1), None)
+    }
+
+    fn norm(&mut self, name: &str, x: NodeId) -> Result<NodeId, GraphError> {
+        self.builder.batch_norm(name, x, self.config.bn_eps, self.config.bn_momentum)
+    }
+
+    fn norm_act(&mut self, name: &str, x: NodeId) -> Result<NodeId, GraphError> {
+        let x = self.norm(name, x)?;
+        self.builder.activation(&format!("{name}.act"), x, self.activation())
+    }
+
+    /// Convolution, batch norm, activation.
+    pub(crate) fn conv_norm_act(
+        &mut self,
+        conv: &str,
+        norm: &str,
+        x: NodeId,
+        out: usize,
+        kernel: usize,
+        stride: usize,
+    ) -> Result<NodeId, GraphError> {
+        let x = self.conv(conv, x, out, kernel, stride)?;
+        self.norm_act(norm, x)
+    }
+
+    /// Mobile inverted bottleneck (MobileNetV2, arXiv 1801.04381, with squeeze-and-excitation as in MnasNet).
+    ///
+    /// timm numbers the layers of a block in the order they run, so a block without expansion calls its projection
+    /// `conv_pw` and its norms `bn1` and `bn2`.
+    pub(crate) fn mbconv(
+        &mut self,
+        name: &str,
+        input: NodeId,
+        block: &BlockSpec,
+        drop_path: f64,
+    ) -> Result<NodeId, GraphError> {
+        let part = |part: &str| format!("{name}.{part}");
+        let expands = block.expansion != 1;
+        let mut x = input;
+        if expands {
+            x = self.conv_norm_act(&part("conv_pw"), &part("bn1"), x, block.expanded_channels(), 1, 1)?;
+        }
+        x = self.depthwise(&part("conv_dw"), x, block.kernel, block.stride)?;
+        x = self.norm_act(&part(if expands { "bn2" } else { "bn1" }), x)?;
+        if let Some(squeezed) = block.squeeze_channels {
+            x = self.squeeze_excite(&part("se"), x, squeezed)?;
+        }
+        let (project, norm) = if expands { ("conv_pwl", "bn3") } else { ("conv_pw", "bn2") };
+        x = self.conv(&part(project), x, block.out_channels, 1, 1)?;
+        x = self.norm(&part(norm), x)?;
+        if block.has_residual() { self.residual(name, input, x, drop_path) } else { Ok(x) }
+    }
+
+    /// Scales channels by a gate made from their means (arXiv 1709.01507).
+    fn squeeze_excite(&mut self, name: &str, x: NodeId, squeezed: usize) -> Result<NodeId, GraphError> {
+        let channels = self.builder.channels(x);
+        let conv = Conv { kernel: 1, stride: 1, padding: self.config.padding, groups: 1 };
+        let zero = Some(Init::Constant(0.0));
+        let gate = self.builder.global_avg_pool(&format!("{name}.pool"), x)?; // [B, C, 1, 1]
+        let gate = self.builder.conv(
+            &format!("{name}.conv_reduce"),
+            gate,
+            squeezed,
+            conv,
+            conv_init(1, squeezed),
+            zero.clone(),
+        )?;
+        let gate = self.builder.activation(&format!("{name}.conv_reduce.act"), gate, self.activation())?;
+        let gate = self.builder.conv(
+            &format!("{name}.conv_expand"),
+            gate,
+            channels,
+            conv,
+            conv_init(1, channels),
+            zero,
+        )?;
+        let gate = self.builder.activation(&format!("{name}.gate"), gate, Activation::Sigmoid)?;
+        self.builder.gate(name, x, gate)
+    }
+
+    fn residual(
+        &mut self,
+        name: &str,
+        input: NodeId,
+        x: NodeId,
+        drop_path: f64,
+    ) -> Result<NodeId, GraphError> {
+        let x = if drop_path > 0.0 {
+            self.builder.drop_path(&format!("{name}.drop_path"), x, drop_path)?
+        } else {
+            x
+        };
+        self.builder.add(&format!("{name}.add"), x, input)
+    }
+}
