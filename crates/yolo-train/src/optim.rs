@@ -1,6 +1,7 @@
 //! Optimisers over the flat vector of trained parameters, and clipping of its gradient.
 
 use crate::Rates;
+use cpu_kernels::{Isa, optim};
 use effyolo_config::Optimizer as Rule;
 use net_graph::Role;
 use std::ops::Range;
@@ -30,6 +31,8 @@ pub struct OptimizerSettings {
     pub beta1: f64,
     /// Decay of weights: SGD adds it to the gradient, AdamW shrinks the weight itself.
     pub weight_decay: f64,
+    /// Instruction set that the steps run on.
+    pub isa: Isa,
 }
 
 /// The moments an optimiser carries from step to step.
@@ -78,74 +81,29 @@ impl Optimizer {
     /// One step on `params` against `grads`.
     pub fn step(&mut self, params: &mut [f32], grads: &[f32], rates: &Rates) {
         self.moments.steps += 1;
-        for segment in &self.segments {
-            let range = segment.range.clone();
-            let base = if segment.role == Role::Bias { rates.bias_lr } else { rates.lr };
-            let lr = base * segment.lr_factor;
-            let decay = if segment.role == Role::Weight { self.settings.weight_decay } else { 0.0 };
-            let (params, grads) = (&mut params[range.clone()], &grads[range.clone()]);
-            let first = &mut self.moments.first[range.clone()];
-            match self.settings.rule {
-                Rule::Sgd => nesterov(params, grads, first, lr, rates.momentum, decay),
+        let OptimizerSettings { rule, beta1, weight_decay, isa } = self.settings;
+        let Moments { first, second, steps } = &mut self.moments;
+        for Segment { range, role, lr_factor } in &self.segments {
+            let lr = lr_factor * if *role == Role::Bias { rates.bias_lr } else { rates.lr };
+            let decay = if *role == Role::Weight { weight_decay } else { 0.0 };
+            let (p, g, m) = (&mut params[range.clone()], &grads[range.clone()], &mut first[range.clone()]);
+            match rule {
+                Rule::Sgd => optim::sgd_nesterov(isa, lr, rates.momentum, decay, *steps == 1, g, m, p),
                 Rule::AdamW => {
-                    let second = &mut self.moments.second[range];
-                    adamw(params, grads, first, second, lr, self.settings.beta1, decay, self.moments.steps);
+                    let v = &mut second[range.clone()];
+                    optim::adamw(isa, lr, beta1, BETA2, EPSILON, decay, *steps, g, m, v, p);
                 }
             }
         }
     }
 }
 
-/// `buffer = momentum * buffer + g`, `p -= lr * (g + momentum * buffer)` with `g = grad + decay * p`.
-fn nesterov(params: &mut [f32], grads: &[f32], buffer: &mut [f32], lr: f64, momentum: f64, decay: f64) {
-    let (lr, momentum, decay) = (lr as f32, momentum as f32, decay as f32);
-    for ((p, g), buffer) in params.iter_mut().zip(grads).zip(buffer) {
-        let g = g + decay * *p;
-        *buffer = momentum * *buffer + g;
-        *p -= lr * (g + momentum * *buffer);
-    }
-}
-
-/// Adam with bias correction and a decay apart from the gradient.
-fn adamw(
-    params: &mut [f32],
-    grads: &[f32],
-    first: &mut [f32],
-    second: &mut [f32],
-    lr: f64,
-    beta1: f64,
-    decay: f64,
-    step: u64,
-) {
-    let keep = (1.0 - lr * decay) as f32;
-    let step_size = (lr / (1.0 - beta1.powf(step as f64))) as f32;
-    let root_scale = (1.0 / (1.0 - BETA2.powf(step as f64)).sqrt()) as f32;
-    let (new1, new2, epsilon) = ((1.0 - beta1) as f32, (1.0 - BETA2) as f32, EPSILON as f32);
-    for (((p, g), first), second) in params.iter_mut().zip(grads).zip(first).zip(second) {
-        *first += new1 * (g - *first);
-        *second += new2 * (g * g - *second);
-        *p = keep * *p - step_size * *first / (second.sqrt() * root_scale + epsilon);
-    }
-}
-
 /// Scales the gradient so that its norm over all parameters is at most `max_norm`; returns the norm before that.
-pub fn clip_gradient(grads: &mut [f32], max_norm: f64) -> f64 {
-    let norm = gradient_norm(grads);
+pub fn clip_gradient(isa: Isa, grads: &mut [f32], max_norm: f64) -> f64 {
+    let norm = optim::norm_squared(isa, grads).sqrt();
     let factor = max_norm / (norm + 1e-6);
     if factor < 1.0 {
-        grads.iter_mut().for_each(|g| *g *= factor as f32);
+        optim::scale(isa, factor as f32, grads);
     }
     norm
-}
-
-/// Euclidean norm, summed in `f64`.
-fn gradient_norm(grads: &[f32]) -> f64 {
-    // Eight partial sums, so that the additions do not wait for each other.
-    let mut sums = [0.0f64; 8];
-    let chunks = grads.chunks_exact(8);
-    let rest: f64 = chunks.remainder().iter().map(|&g| g as f64 * g as f64).sum();
-    for chunk in chunks {
-        sums.iter_mut().zip(chunk).for_each(|(sum, &g)| *sum += g as f64 * g as f64);
-    }
-    (sums.iter().sum::<f64>() + rest).sqrt()
 }

@@ -1,5 +1,6 @@
 //! Schedules, optimisers and moving averages against recorded trajectories.
 
+use cpu_kernels::Isa;
 use effyolo_config::{Augmentation, Decay, LossGains, Optimizer as Rule, Rules, TrainSpec};
 use net_graph::Role;
 use serde_json::Value;
@@ -82,15 +83,18 @@ fn golden_schedules() {
 }
 
 /// A trajectory of the file: name, rule, beta1 (AdamW) or momentum (`None`: the file's column), decay, factor on lr.
-const TRAJECTORIES: [(&str, Rule, Option<f64>, f64, f64); 2] =
-    [("sgd_nesterov_wd", Rule::Sgd, None, 5e-4, 1.0), ("adamw", Rule::AdamW, Some(0.9), 0.01, 0.1)];
+const TRAJECTORIES: [(&str, Rule, Option<f64>, f64, f64); 3] = [
+    ("sgd_plain", Rule::Sgd, Some(0.0), 0.0, 1.0),
+    ("sgd_nesterov_wd", Rule::Sgd, None, 5e-4, 1.0),
+    ("adamw", Rule::AdamW, Some(0.9), 0.01, 0.1),
+];
 
 #[test]
 fn golden_optimisers() {
     for entry in entries("optimisers") {
         let file = entry.tensors();
         for (name, rule, momentum, weight_decay, lr_factor) in TRAJECTORIES {
-            let settings = OptimizerSettings { rule, beta1: momentum.unwrap_or(0.0), weight_decay };
+            let settings = OptimizerSettings { rule, beta1: momentum.unwrap_or(0.0), weight_decay, isa: Isa::best() };
             follow(&file, name, settings, momentum, lr_factor, entry.tolerance(&["abs"]));
         }
     }
@@ -126,7 +130,7 @@ fn golden_moving_average() {
         for (case, settings) in entry.meta.as_object().expect("cases in `meta`") {
             let number = |key: &str| settings[key].as_f64().expect("a number");
             let mut ema =
-                Ema::new(&start, &start, number("updates_before") as u64, number("decay"), number("tau"));
+                Ema::new(&start, &start, number("updates_before") as u64, number("decay"), number("tau"), Isa::best());
             let (decay, want) = (file.f32(&format!("{case}/decay")), file.f32(&format!("{case}/ema")));
             for (k, weights) in weights.chunks(start.len()).enumerate() {
                 ema.update(weights, weights);
