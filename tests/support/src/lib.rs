@@ -29,6 +29,8 @@ pub fn weights_dir(test: &str) -> Option<PathBuf> {
 pub struct Entry {
     /// File name, relative to the folder.
     pub file: String,
+    /// What it is, in words; generated, so that a test may read the case from it.
+    pub what: String,
     /// Prefix of the weight rule.
     pub prefix: String,
     /// Tolerances, as in the manifest.
@@ -59,6 +61,7 @@ impl Entry {
     fn from_json(entry: &Value) -> Self {
         Entry {
             file: entry["file"].as_str().expect("`file` is a string").to_string(),
+            what: entry["what"].as_str().unwrap_or("").to_string(),
             prefix: entry["prefix"].as_str().unwrap_or("").to_string(),
             tolerance: entry["tolerance"].clone(),
             meta: entry["meta"].clone(),
