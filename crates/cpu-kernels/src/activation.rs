@@ -204,7 +204,14 @@ multiversion! {
 }
 
 multiversion! {
-    fn backward_part(activation: Activation, x: MapRef<'_>, dy: MapRef<'_>, first: usize, accumulate: bool, dx: &mut MapMut<'_>) {
+    fn backward_part(
+        activation: Activation,
+        x: MapRef<'_>,
+        dy: MapRef<'_>,
+        first: usize,
+        accumulate: bool,
+        dx: &mut MapMut<'_>,
+    ) {
         let layouts = [rows::layout(x), rows::layout(dy), rows::layout(dx.as_ref())];
         for span in Spans::new(0..dx.positions(), &layouts) {
             let outer = first + span.start..first + span.end;
@@ -219,6 +226,137 @@ multiversion! {
                     *dx = dy * derivative::<FMA>(A, x);
                 }
             })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::reference::activation as reference;
+    use crate::test_maps::{TestMap, shapes};
+
+    const ALL: [Activation; 5] =
+        [Activation::Identity, Activation::Silu, Activation::Relu, Activation::Relu6, Activation::Sigmoid];
+
+    /// Both ways of rounding `a * b + c`.
+    fn both(x: f32, f: [fn(f32) -> f32; 2]) -> [f32; 2] {
+        f.map(|f| f(x))
+    }
+
+    fn grid() -> impl Iterator<Item = f32> {
+        (-1_000_000..=1_000_000).map(|i| i as f32 * (EXP_LIMIT / 1e6))
+    }
+
+    #[test]
+    fn exp_is_two_units_off_at_most() {
+        for x in grid() {
+            for y in both(x, [exp::<false>, exp::<true>]) {
+                let exact = f64::from(x).exp();
+                let unit = f64::from((exact as f32).next_up()) - f64::from(exact as f32);
+                assert!((f64::from(y) - exact).abs() <= 2.0 * unit, "exp({x}) = {y}, expected {exact}");
+            }
+        }
+    }
+
+    #[test]
+    fn sigmoid_and_silu_keep_their_relative_error() {
+        for x in grid() {
+            for (activation, limit) in [(Activation::Sigmoid, 4e-7), (Activation::Silu, 4e-7)] {
+                let exact = reference::activate(activation, f64::from(x));
+                for y in [activate::<false>(activation, x), activate::<true>(activation, x)] {
+                    let error = (f64::from(y) - exact).abs();
+                    assert!(error <= limit * exact.abs(), "{activation:?}({x}) = {y}, expected {exact}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn sigmoid_is_bounded_and_rises_and_silu_keeps_the_sign() {
+        let mut last = 0.0f32;
+        for x in grid() {
+            let s = sigmoid::<true>(x);
+            assert!((0.0..=1.0).contains(&s) && s >= last - 2.5e-7, "sigmoid({x}) = {s} after {last}");
+            last = s;
+            let silu = activate::<true>(Activation::Silu, x);
+            assert!(silu == 0.0 || silu.is_sign_negative() == x.is_sign_negative(), "silu({x}) = {silu}");
+        }
+    }
+
+    #[test]
+    fn far_and_infinite_inputs_saturate_and_nan_stays() {
+        for far in [88.0, 100.0, 1e4, f32::MAX, f32::INFINITY] {
+            for s in both(far, [sigmoid::<false>, sigmoid::<true>]) {
+                assert_eq!(s, 1.0, "sigmoid({far})");
+            }
+            for s in both(-far, [sigmoid::<false>, sigmoid::<true>]) {
+                assert!((0.0..2e-38).contains(&s), "sigmoid(-{far}) = {s}");
+            }
+            assert_eq!(activate::<true>(Activation::Silu, far), far);
+        }
+        assert!(activate::<true>(Activation::Silu, -100.0).abs() < 1e-35);
+        for activation in ALL {
+            assert!(activate::<true>(activation, f32::NAN).is_nan(), "{activation:?}");
+            assert!(activate::<false>(activation, f32::NAN).is_nan(), "{activation:?}");
+        }
+    }
+
+    #[test]
+    fn derivatives_at_kinks_are_zero() {
+        for (activation, x) in [(Activation::Relu, 0.0), (Activation::Relu6, 0.0), (Activation::Relu6, 6.0)] {
+            assert_eq!(derivative::<true>(activation, x), 0.0, "{activation:?} at {x}");
+        }
+    }
+
+    #[test]
+    fn derivatives_are_slopes_of_the_reference() {
+        for i in -4000..4000 {
+            let x = f64::from(i) / 200.0 + 1e-3;
+            for activation in ALL {
+                let slope = (reference::activate(activation, x + 1e-5)
+                    - reference::activate(activation, x - 1e-5))
+                    / 2e-5;
+                for d in [derivative::<false>(activation, x as f32), derivative::<true>(activation, x as f32)]
+                {
+                    assert!(
+                        (f64::from(d) - slope).abs() < 1e-6,
+                        "{activation:?}'({x}) = {d}, expected {slope}"
+                    );
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+
+        #[test]
+        fn maps_equal_the_reference((positions, channels, [gap_x, gap_y], seed) in shapes(), accumulate: bool) {
+            let x = TestMap::random(positions, channels, gap_x, 9.0, seed);
+            let dy = TestMap::random(positions, channels, gap_y, 2.0, seed ^ 1);
+            let before = TestMap::random(positions, channels, gap_y, 2.0, seed ^ 2);
+            for (&isa, activation) in Isa::available().iter().flat_map(|isa| ALL.map(|a| (isa, a))) {
+                let context = format!("{activation:?} on {}", isa.name());
+                let expected: Vec<f64> = x.to_f64().iter().map(|&x| reference::activate(activation, x)).collect();
+                let mut y = before.clone();
+                forward(isa, activation, x.map(), &mut y.map_mut());
+                y.assert_close(&expected, 1e-6, &context);
+                let mut y = x.clone();
+                forward_in_place(isa, activation, &mut y.map_mut());
+                y.assert_close(&expected, 1e-6, &context);
+
+                let mut dx = before.clone();
+                backward(isa, activation, x.map(), dy.map(), accumulate, &mut dx.map_mut());
+                let gradient = |((x, dy), before): ((f64, f64), f64)| {
+                    dy * reference::derivative(activation, x) + if accumulate { before } else { 0.0 }
+                };
+                let inputs = x.to_f64().into_iter().zip(dy.to_f64()).zip(before.to_f64());
+                let expected: Vec<f64> = inputs.map(gradient).collect();
+                dx.assert_close(&expected, 2e-6, &context);
+            }
         }
     }
 }

@@ -85,7 +85,14 @@ multiversion! {
 }
 
 multiversion! {
-    fn to_scaled_rows_part(x: &[f32], plane: usize, first: usize, factors: &[f32], summands: &[f32], y: &mut MapMut<'_>) {
+    fn to_scaled_rows_part(
+        x: &[f32],
+        plane: usize,
+        first: usize,
+        factors: &[f32],
+        summands: &[f32],
+        y: &mut MapMut<'_>,
+    ) {
         let channels = y.channels();
         for (image, start, row, len) in tiles(plane, first, y.positions()) {
             for c in 0..channels {
@@ -128,5 +135,76 @@ multiversion! {
                 y[c] = mul_add::<FMA>(f32::from(pixel[c]), scale[c], shift[c]);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::test_maps::{TestMap, assert_close, to_f64, values};
+
+    /// Batch, channels, height, width.
+    fn sizes() -> impl Strategy<Value = (usize, usize, usize, usize)> {
+        prop_oneof![
+            4 => (1usize..4, 1usize..20, 1usize..9, 1usize..9),
+            1 => (1usize..3, 1usize..70, 30usize..50, 30usize..50),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(60))]
+
+        #[test]
+        fn planes_become_rows_and_back(
+            (batch, channels, height, width) in sizes(),
+            gap in 0usize..5,
+            scaled: bool,
+            seed: u64,
+        ) {
+            let plane = height * width;
+            let x = values(batch * channels * plane, 3.0, seed);
+            let (factors, summands) = (values(channels, 2.0, seed ^ 1), values(channels, 2.0, seed ^ 2));
+            let expected: Vec<f64> = (0..x.len()).map(|i| {
+                let (image, position, c) = (i / (plane * channels), i / channels % plane, i % channels);
+                let value = f64::from(x[(image * channels + c) * plane + position]);
+                if scaled { value * f64::from(factors[c]) + f64::from(summands[c]) } else { value }
+            }).collect();
+            for &isa in Isa::available() {
+                let mut y = TestMap::random(batch * plane, channels, gap, 1.0, seed);
+                let scale = scaled.then_some((&factors[..], &summands[..]));
+                nchw_to_nhwc(isa, &x, batch, channels, height, width, scale, &mut y.map_mut());
+                y.assert_close(&expected, 3e-7, isa.name());
+                if !scaled {
+                    let mut back = vec![9.0; x.len()];
+                    nhwc_to_nchw(isa, y.map(), batch, height, width, &mut back);
+                    prop_assert_eq!(&back, &x);
+                }
+            }
+        }
+
+        #[test]
+        fn pixels_are_scaled(pixels in proptest::collection::vec(any::<[u8; 3]>(), 1..300), gap in 0usize..5) {
+            let (scale, shift) = ([1.0 / 255.0, 0.5, -2.0], [0.0, -1.0, 0.25]);
+            let bytes = pixels.concat();
+            let expected: Vec<f64> = bytes.iter().enumerate()
+                .map(|(i, &x)| f64::from(x) * f64::from(scale[i % 3]) + f64::from(shift[i % 3])).collect();
+            for &isa in Isa::available() {
+                let mut y = TestMap::random(pixels.len(), 3, gap, 1.0, 1);
+                rgb8_to_nhwc(isa, &bytes, scale, shift, &mut y.map_mut());
+                y.assert_close(&expected, 3e-7, isa.name());
+            }
+        }
+    }
+
+    #[test]
+    fn an_image_worth_several_threads_is_whole() {
+        let x = values(3 * 300 * 200, 1.0, 4);
+        let mut rows = vec![0.0; x.len()];
+        nchw_to_nhwc(Isa::best(), &x, 1, 3, 300, 200, None, &mut MapMut::dense(&mut rows, 3));
+        let mut back = vec![0.0; x.len()];
+        nhwc_to_nchw(Isa::best(), MapRef::dense(&rows, 3), 1, 300, 200, &mut back);
+        assert_close(&back, &to_f64(&x), 0.0, "there and back");
     }
 }

@@ -62,7 +62,14 @@ struct Level<'a> {
 
 multiversion! {
     /// Cells `first ..` of the image whose first position is `offset`.
-    fn decode_part(level: Level<'_>, boxes: MapRef<'_>, classes: MapRef<'_>, offset: usize, first: usize, y: &mut MapMut<'_>) {
+    fn decode_part(
+        level: Level<'_>,
+        boxes: MapRef<'_>,
+        classes: MapRef<'_>,
+        offset: usize,
+        first: usize,
+        y: &mut MapMut<'_>,
+    ) {
         for i in 0..y.positions() {
             let cell = first + i;
             let position = offset + cell;
@@ -132,4 +139,82 @@ fn lanes(values: &[f32], fill: f32) -> [f32; LANES] {
 fn fold(x: [f32; LANES], combine: impl Fn(f32, f32) -> f32) -> f32 {
     let [a, b, c, d] = std::array::from_fn(|i| combine(x[i], x[i + LANES / 2]));
     combine(combine(a, c), combine(b, d))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::reference::{activation, decode};
+    use crate::test_maps::{TestMap, assert_close};
+
+    /// What the levels of one image decode to, by the reference.
+    fn expected_row(
+        boxes: &[f64],
+        classes: &[f64],
+        bins: &[f32],
+        width: usize,
+        cell: usize,
+        stride: usize,
+    ) -> Vec<f64> {
+        let bins: Vec<f64> = bins.iter().copied().map(f64::from).collect();
+        let xywh = decode::decode_box(boxes, &bins, cell % width, cell / width, stride as f64);
+        xywh.into_iter().chain(classes.iter().map(|&x| activation::sigmoid(x))).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(60))]
+
+        #[test]
+        fn levels_equal_the_reference(
+            (batch, height, width) in prop_oneof![
+                4 => (1usize..4, 1usize..9, 1usize..9),
+                1 => (2usize..3, 30usize..60, 30usize..60),
+            ],
+            (reg_max, classes) in (1usize..20, 1usize..30),
+            stride in prop_oneof![Just(8usize), Just(16), Just(32)],
+            (before, after, gap) in (0usize..5, 0usize..5, 0usize..5),
+            seed: u64,
+        ) {
+            let cells = height * width;
+            let anchors = before + cells + after;
+            let bins: Vec<f32> = (0..reg_max).map(|bin| bin as f32).collect();
+            let box_map = TestMap::random(batch * cells, 4 * reg_max, gap, 12.0, seed);
+            let class_map = TestMap::random(batch * cells, classes, 0, 12.0, seed ^ 1);
+            for &isa in Isa::available() {
+                let mut y = TestMap::new(&vec![5.0; batch * anchors * (4 + classes)], 4 + classes, gap);
+                let (boxes, logits) = (box_map.map(), class_map.map());
+                decode_level(
+                    isa, boxes, logits, batch, height, width, stride, &bins, before, anchors, &mut y.map_mut(),
+                );
+                let expected: Vec<f64> = (0..batch * anchors).flat_map(|row| {
+                    let (image, anchor) = (row / anchors, row % anchors);
+                    if anchor < before || anchor >= before + cells {
+                        return vec![5.0; 4 + classes];
+                    }
+                    let (cell, position) = (anchor - before, image * cells + anchor - before);
+                    let [boxes, classes] = [&box_map, &class_map]
+                        .map(|map| map.map().row(position).iter().copied().map(f64::from).collect::<Vec<_>>());
+                    expected_row(&boxes, &classes, &bins, width, cell, stride)
+                }).collect();
+                // A box's side is a difference of distances that reach over `reg_max` cells.
+                y.assert_close(&expected, 5e-7 + 3e-7 * (stride * reg_max) as f64, isa.name());
+            }
+        }
+    }
+
+    #[test]
+    fn a_certain_bin_is_the_distance() {
+        let mut boxes = vec![0.0f32; 4 * 16];
+        [(0, 2), (1, 3), (2, 15), (3, 0)].iter().for_each(|&(side, bin)| boxes[side * 16 + bin] = 1e4);
+        let bins: Vec<f32> = (0..16u8).map(f32::from).collect();
+        for &isa in Isa::available() {
+            let mut y = vec![0.0; 5];
+            let (boxes, classes) = (MapRef::dense(&boxes, 64), MapRef::dense(&[0.0], 1));
+            decode_level(isa, boxes, classes, 1, 1, 1, 8, &bins, 0, 1, &mut MapMut::dense(&mut y, 5));
+            // From the centre (4, 4): left 16, top 24, right 120, bottom 0.
+            assert_close(&y, &[56.0, -8.0, 136.0, 24.0, 0.5], 0.0, isa.name());
+        }
+    }
 }

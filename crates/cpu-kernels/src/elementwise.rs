@@ -153,3 +153,72 @@ multiversion! {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::test_maps::{TestMap, assert_close, shapes, to_f64, values};
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+
+        #[test]
+        fn maps_equal_their_formulas((positions, channels, [gap_a, gap_y], seed) in shapes(), accumulated: bool) {
+            let [a, b, before] = [(gap_a, 1), (0, 2), (gap_y, 3)]
+                .map(|(gap, salt)| TestMap::random(positions, channels, gap, 2.0, seed ^ salt));
+            let expect = |formula: &dyn Fn(f64, f64, f64) -> f64| -> Vec<f64> {
+                let (a, b, y) = (a.to_f64(), b.to_f64(), before.to_f64());
+                (0..a.len()).map(|i| formula(a[i], b[i], y[i])).collect()
+            };
+            let keep = if accumulated { 1.0 } else { 0.0 };
+            for &isa in Isa::available() {
+                let check = |kernel: &dyn Fn(&mut MapMut<'_>), formula: &dyn Fn(f64, f64, f64) -> f64| {
+                    let mut y = before.clone();
+                    kernel(&mut y.map_mut());
+                    y.assert_close(&expect(formula), 3e-7, isa.name());
+                };
+                check(&|y| copy(isa, a.map(), y), &|a, _, _| a);
+                check(&|y| add(isa, a.map(), b.map(), y), &|a, b, _| a + b);
+                check(&|y| accumulate(isa, a.map(), y), &|a, _, y| a + y);
+                let mask = b.map().to_vec();
+                check(&|y| multiply(isa, a.map(), &mask, accumulated, y), &|a, b, y| a * b + keep * y);
+            }
+        }
+
+        #[test]
+        fn images_have_factors_of_their_own(
+            images in 1usize..5,
+            (positions, channels, [gap_x, gap_y], seed) in shapes(),
+            accumulated: bool,
+        ) {
+            let x = TestMap::random(images * positions, channels, gap_x, 2.0, seed);
+            let before = TestMap::random(images * positions, channels, gap_y, 2.0, seed ^ 1);
+            let factors = values(images, 2.0, seed ^ 2);
+            let old = before.to_f64();
+            let value = |(i, x): (usize, f64)| {
+                x * f64::from(factors[i / (positions * channels)]) + if accumulated { old[i] } else { 0.0 }
+            };
+            let expected: Vec<f64> = x.to_f64().into_iter().enumerate().map(value).collect();
+            for &isa in Isa::available() {
+                let mut y = before.clone();
+                scale_images(isa, x.map(), &factors, accumulated, &mut y.map_mut());
+                y.assert_close(&expected, 3e-7, isa.name());
+            }
+        }
+
+        #[test]
+        fn sums_are_added((positions, channels, [gap, _], seed) in shapes()) {
+            let x = TestMap::random(positions, channels, gap, 2.0, seed);
+            let before = values(channels, 2.0, seed ^ 1);
+            let mut expected = to_f64(&before);
+            x.to_f64().chunks_exact(channels).for_each(|row| expected.iter_mut().zip(row).for_each(|(e, x)| *e += x));
+            for &isa in Isa::available() {
+                let mut sums = before.clone();
+                sum_positions(isa, x.map(), &mut sums);
+                assert_close(&sums, &expected, 1e-6 * (positions as f64).sqrt(), isa.name());
+            }
+        }
+    }
+}

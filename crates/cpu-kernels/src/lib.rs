@@ -19,6 +19,8 @@ pub mod optim;
 pub mod parallel;
 pub mod reference;
 mod rows;
+#[cfg(test)]
+mod test_maps;
 
 pub use activation::Activation;
 pub use geometry::Window;

@@ -208,3 +208,92 @@ fn split<const N: usize>(slices: [&mut [f32]; N], work: impl Fn(usize, [&mut [f3
         work(range.start, part.each_mut().map(|part| rows::span_mut(part, 0..range.len())));
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::test_maps::{assert_close, to_f64, values};
+
+    fn lengths() -> impl Strategy<Value = usize> {
+        prop_oneof![4 => 0usize..200, 1 => 66_000usize..70_000]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+
+        #[test]
+        fn sgd_equals_its_formula(len in lengths(), seed: u64, nesterov: bool) {
+            let (lr, momentum, decay) = (0.02, 0.9, 5e-4);
+            let step = if nesterov { sgd_nesterov } else { sgd_momentum };
+            for &isa in Isa::available() {
+                let mut param = values(len, 1.0, seed);
+                // The first step must not read what the buffer holds.
+                let mut buffer = vec![f32::NAN; len];
+                let (mut p, mut b) = (to_f64(&param), vec![0.0; len]);
+                for t in 0..3 {
+                    let grad = values(len, 1.0, seed ^ (1 + t));
+                    step(isa, lr, momentum, decay, t == 0, &grad, &mut buffer, &mut param);
+                    for i in 0..len {
+                        let g = f64::from(grad[i]) + decay * p[i];
+                        b[i] = if t == 0 { g } else { momentum * b[i] + g };
+                        p[i] -= lr * if nesterov { g + momentum * b[i] } else { b[i] };
+                    }
+                    assert_close(&param, &p, 1e-6, isa.name());
+                    assert_close(&buffer, &b, 1e-6, isa.name());
+                }
+            }
+        }
+
+        #[test]
+        fn adamw_equals_its_formula(len in lengths(), seed: u64) {
+            let (lr, beta1, beta2, eps, decay) = (0.01, 0.937, 0.999, 1e-8, 0.05);
+            for &isa in Isa::available() {
+                let mut param = values(len, 1.0, seed);
+                let (mut first, mut second) = (vec![0.0; len], vec![0.0; len]);
+                let (mut p, mut m, mut v) = (to_f64(&param), vec![0.0; len], vec![0.0; len]);
+                for t in 1..4u64 {
+                    let grad = values(len, 1.0, seed ^ t);
+                    adamw(isa, lr, beta1, beta2, eps, decay, t, &grad, &mut first, &mut second, &mut param);
+                    for i in 0..len {
+                        let g = f64::from(grad[i]);
+                        m[i] = beta1 * m[i] + (1.0 - beta1) * g;
+                        v[i] = beta2 * v[i] + (1.0 - beta2) * g * g;
+                        let m_hat = m[i] / (1.0 - beta1.powf(t as f64));
+                        let v_hat = v[i] / (1.0 - beta2.powf(t as f64));
+                        p[i] = p[i] * (1.0 - lr * decay) - lr * m_hat / (v_hat.sqrt() + eps);
+                    }
+                    assert_close(&param, &p, 2e-6, isa.name());
+                    assert_close(&second, &v, 1e-6, isa.name());
+                }
+            }
+        }
+
+        #[test]
+        fn averages_norms_and_factors_equal_their_formulas(len in lengths(), seed: u64, decay in 0.0f32..1.0) {
+            let (x, before) = (values(len, 1.0, seed), values(len, 1.0, seed ^ 1));
+            let exact: f64 = to_f64(&x).iter().map(|x| x * x).sum();
+            for &isa in Isa::available() {
+                let mut average = before.clone();
+                lerp(isa, decay, &x, &mut average);
+                let d = f64::from(decay);
+                let (x_exact, before) = (to_f64(&x), to_f64(&before));
+                let expected: Vec<f64> = (0..len).map(|i| d * before[i] + (1.0 - d) * x_exact[i]).collect();
+                assert_close(&average, &expected, 2e-7, isa.name());
+
+                prop_assert!((norm_squared(isa, &x) - exact).abs() <= 1e-12 * exact);
+
+                let mut scaled = x.clone();
+                scale(isa, 0.3, &mut scaled);
+                let expected: Vec<f64> = x.iter().map(|x| f64::from(*x) * f64::from(0.3f32)).collect();
+                assert_close(&scaled, &expected, 1e-7, isa.name());
+            }
+        }
+    }
+
+    #[test]
+    fn huge_gradients_have_a_finite_norm() {
+        assert_eq!(norm_squared(Isa::best(), &[1e30; 100]).log10().round(), 62.0);
+    }
+}

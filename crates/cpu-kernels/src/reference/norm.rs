@@ -33,15 +33,22 @@ pub struct Norm {
 impl Norm {
     /// `activation(gamma * (x - mean) * inv_std + beta)`.
     pub fn forward(&self, x: &[f64]) -> Vec<f64> {
-        let value = |(i, x): (usize, &f64)| activate(self.activation, self.before_activation(i, *x));
-        x.iter().enumerate().map(value).collect()
+        self.before_activation(x).into_iter().map(|z| activate(self.activation, z)).collect()
+    }
+
+    /// `gamma * (x - mean) * inv_std + beta`.
+    pub fn before_activation(&self, x: &[f64]) -> Vec<f64> {
+        let channels = self.mean.len();
+        let value = |(i, x)| self.gamma[i % channels] * self.normalised(i, x) + self.beta[i % channels];
+        x.iter().copied().enumerate().map(value).collect()
     }
 
     /// Gradients of `x`, `gamma` and `beta`, given that of the output; through the statistics if `batch_statistics`.
     pub fn backward(&self, x: &[f64], dy: &[f64], batch_statistics: bool) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
         let channels = self.mean.len();
         let rows = (x.len() / channels) as f64;
-        let dz = |i: usize| dy[i] * derivative(self.activation, self.before_activation(i, x[i]));
+        let z = self.before_activation(x);
+        let dz = |i: usize| dy[i] * derivative(self.activation, z[i]);
         let (mut d_gamma, mut d_beta) = (vec![0.0; channels], vec![0.0; channels]);
         for i in 0..x.len() {
             d_gamma[i % channels] += dz(i) * self.normalised(i, x[i]);
@@ -60,10 +67,5 @@ impl Norm {
     fn normalised(&self, index: usize, x: f64) -> f64 {
         let c = index % self.mean.len();
         (x - self.mean[c]) * self.inv_std[c]
-    }
-
-    fn before_activation(&self, index: usize, x: f64) -> f64 {
-        let c = index % self.mean.len();
-        self.gamma[c] * self.normalised(index, x) + self.beta[c]
     }
 }
