@@ -1,0 +1,148 @@
+use crate::{BackboneSpec, ConfigError, EfficientNetSpec, Rules, TrainSpec};
+use effnet_backbone::EfficientNet;
+use net_graph::{Backbone, Builder, Graph, NodeId};
+use yolo_neck_head::{
+    CspBackbone, DetectorError, DflHead, HeadNodes, LayerNames, NeckScale, PanNeck, build_detector,
+};
+
+/// What a network is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Task {
+    /// Boxes with classes.
+    Detect {
+        /// Scale of the neck and head.
+        neck: NeckScale,
+    },
+    /// One class an image.
+    Classify,
+}
+
+/// A network and how it is trained.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelSpec {
+    /// What it is for.
+    pub task: Task,
+    /// What turns the image into feature maps.
+    pub backbone: BackboneSpec,
+    /// Classes.
+    pub classes: usize,
+    /// How it is trained.
+    pub train: TrainSpec,
+    /// What was changed on the way and should be said, such as an image side that was rounded up.
+    pub notes: Vec<String>,
+}
+
+/// What a network computes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outputs {
+    /// Raw maps and decoded predictions.
+    Detector(HeadNodes),
+    /// Class scores before the softmax, `[B, K, 1, 1]`.
+    Classifier {
+        /// The node.
+        logits: NodeId,
+    },
+}
+
+/// A network that was built.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Model {
+    /// All nodes.
+    pub graph: Graph,
+    /// The input, `[B, 3, H, W]`, RGB in `[0, 1]`.
+    pub image: NodeId,
+    /// What it computes.
+    pub outputs: Outputs,
+    /// Beginnings of the parameter names of the backbone's stem and of each of its stages.
+    pub backbone_stages: Vec<Vec<String>>,
+}
+
+impl Model {
+    /// The head of a detector.
+    pub fn head(&self) -> Option<&HeadNodes> {
+        match &self.outputs {
+            Outputs::Detector(head) => Some(head),
+            Outputs::Classifier { .. } => None,
+        }
+    }
+
+    /// The node that prediction reads: decoded detections, or logits.
+    pub fn prediction(&self) -> NodeId {
+        match &self.outputs {
+            Outputs::Detector(head) => head.predictions,
+            Outputs::Classifier { logits } => *logits,
+        }
+    }
+
+    /// Stage of the backbone that a parameter belongs to: 0 is the stem; `None` for neck, head and classifier.
+    pub fn backbone_stage(&self, param: &str) -> Option<usize> {
+        self.backbone_stages.iter().position(|stage| stage.iter().any(|prefix| param.starts_with(prefix)))
+    }
+}
+
+/// Bins a side of YOLOv8's head.
+const REG_MAX: usize = 16;
+
+impl ModelSpec {
+    /// Builds the network, for `classes` classes where that is given (a data set's), else for its own number.
+    ///
+    /// # Errors
+    /// When `classes` is 0, the neck does not fit the backbone's levels, or a CSP backbone is to classify.
+    pub fn build(&self, classes: Option<usize>) -> Result<Model, ConfigError> {
+        let classes = classes.unwrap_or(self.classes);
+        if classes == 0 {
+            return Err(DetectorError::Zero { what: "classes" }.into());
+        }
+        let (graph, image, outputs) = match (self.task, &self.backbone) {
+            (Task::Classify, BackboneSpec::EfficientNet(spec)) => classifier(spec, classes)?,
+            (Task::Classify, BackboneSpec::Csp(_)) => {
+                panic!("a CSP classifier is refused where the task is read")
+            }
+            (Task::Detect { neck }, _) => self.detector(neck, classes)?,
+        };
+        Ok(Model { graph, image, outputs, backbone_stages: self.backbone.stage_prefixes() })
+    }
+
+    fn detector(
+        &self,
+        scale: NeckScale,
+        class_count: usize,
+    ) -> Result<(Graph, NodeId, Outputs), ConfigError> {
+        let (backbone, names, name): (Box<dyn Backbone>, _, _) = match &self.backbone {
+            BackboneSpec::EfficientNet(spec) => {
+                let names = LayerNames::Described { prefix: "neck".into() };
+                (Box::new(EfficientNet::new(spec.config())), names, "head".to_string())
+            }
+            BackboneSpec::Csp(spec) => {
+                let first = CspBackbone::ROWS;
+                let head = first + PanNeck::rows(spec.levels.len());
+                let backbone = CspBackbone::new(spec.scale, spec.levels.clone());
+                (Box::new(backbone), LayerNames::Rows { first }, format!("model.{head}"))
+            }
+        };
+        let box_bias = match self.train.rules {
+            Rules::Classic => 1.0,
+            Rules::Current => 2.0,
+        };
+        let head = DflHead { name, class_count, reg_max: REG_MAX, box_bias };
+        let detector = build_detector(backbone.as_ref(), &PanNeck { scale, names }, &head)?;
+        Ok((detector.graph, detector.image, Outputs::Detector(detector.head)))
+    }
+
+    /// Stride of the coarsest level of a detector; image sides must be multiples of it. 1 for a classifier, which
+    /// takes any size.
+    pub fn stride(&self) -> usize {
+        match self.task {
+            Task::Detect { .. } => 1 << self.backbone.levels().last().expect("levels were checked"),
+            Task::Classify => 1,
+        }
+    }
+}
+
+fn classifier(spec: &EfficientNetSpec, classes: usize) -> Result<(Graph, NodeId, Outputs), ConfigError> {
+    let mut builder = Builder::new();
+    let image = builder.input("image", 3).map_err(DetectorError::from)?;
+    let network = EfficientNet::new(spec.config());
+    let nodes = network.build_classifier(&mut builder, image, classes).map_err(DetectorError::from)?;
+    Ok((builder.finish(), image, Outputs::Classifier { logits: nodes.logits }))
+}

@@ -1,0 +1,228 @@
+use crate::section::{Field, Section, parse};
+use crate::{
+    BackboneSpec, ConfigError, CspSpec, EfficientNetSpec, ModelSpec, Normalization, Task, TrainSpec, suggest,
+};
+use effnet_scaling::Variant;
+use net_graph::Padding;
+use serde_yaml::{Mapping, Value};
+use std::ops::RangeInclusive;
+use std::path::Path;
+use yolo_neck_head::NeckScale;
+
+const PADDINGS: [(&str, Padding); 2] = [("symmetric", Padding::Symmetric), ("same", Padding::Same)];
+const NORMALIZATIONS: [(&str, Normalization); 3] =
+    [("none", Normalization::None), ("imagenet", Normalization::Imagenet), ("lite", Normalization::Lite)];
+const SCALES: [(&str, NeckScale); 5] =
+    [("n", NeckScale::N), ("s", NeckScale::S), ("m", NeckScale::M), ("l", NeckScale::L), ("x", NeckScale::X)];
+const CSP_NAME: &str = "yolov8-csp";
+
+/// Batch-norm epsilon of a network trained from scratch; also that of every EfficientNet of TensorFlow origin.
+const BN_EPS: f64 = 1e-3;
+/// Batch-norm momentum of YOLOv8, for the backbone of a detector too.
+const DETECTOR_BN_MOMENTUM: f64 = 0.03;
+/// Batch-norm momentum of EfficientNet.
+const CLASSIFIER_BN_MOMENTUM: f64 = 0.01;
+/// Largest drop-path rate of every published EfficientNet.
+const DROP_PATH: f64 = 0.2;
+/// No network of use is wider or deeper.
+const MULTIPLIER: RangeInclusive<f64> = 0.05..=16.0;
+const RATE: RangeInclusive<f64> = 0.0..=0.95;
+const CLASSES: RangeInclusive<usize> = 1..=100_000;
+
+/// `task:` before the parts that depend on it are read.
+#[derive(Clone, Copy, PartialEq)]
+enum TaskName {
+    Detect,
+    Classify,
+}
+
+impl ModelSpec {
+    /// Reads a model file; `file` is its name in messages.
+    ///
+    /// # Errors
+    /// When the text is no YAML, a key is unknown or missing, or a value does not fit.
+    pub fn from_yaml(text: &str, file: &str) -> Result<Self, ConfigError> {
+        let document = parse(text, file)?;
+        let root = Field::new(file, "", &document);
+        let mut section = root.section("a map with `task`, `backbone`, `neck`, `classes` and `train`")?;
+        let tasks = [("detect", TaskName::Detect), ("classify", TaskName::Classify)];
+        let task = section.require("task", "detect or classify")?.choice(&tasks)?;
+        let neck = match task {
+            TaskName::Detect => Some(read_neck(&section.require("neck", "a map such as `{scale: n}`")?)?),
+            TaskName::Classify => None,
+        };
+        let backbone = section.require("backbone", "a map such as `{name: efficientnet-b0}`")?;
+        let backbone = read_backbone(&backbone, neck)?;
+        let classes = section.require("classes", "the number of classes")?.integer(CLASSES)?;
+        let mut train = TrainSpec::defaults();
+        if let Some(field) = section.get("train") {
+            train.read(&field)?;
+        }
+        section.finish()?;
+        let task = neck.map_or(Task::Classify, |neck| Task::Detect { neck });
+        let mut spec = ModelSpec { task, backbone, classes, train, notes: Vec::new() };
+        spec.settle(file)?;
+        Ok(spec)
+    }
+
+    /// Reads the model file at `path`.
+    ///
+    /// # Errors
+    /// When it cannot be read, or as [`ModelSpec::from_yaml`].
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.into(), source })?;
+        Self::from_yaml(&text, &path.display().to_string())
+    }
+
+    /// Changes training settings, each given as `key=value` with the keys of `train:`. `file` says in messages where
+    /// they were given.
+    ///
+    /// # Errors
+    /// When there is no such key, or the value does not fit it; then nothing is changed.
+    pub fn set<S: AsRef<str>>(&mut self, settings: &[S], file: &str) -> Result<(), ConfigError> {
+        let mut changed = self.clone();
+        for setting in settings.iter().map(AsRef::as_ref) {
+            let malformed = || ConfigError::Setting { setting: setting.into() };
+            let (key, value) = setting.split_once('=').ok_or_else(malformed)?;
+            changed.train.set(key.trim(), value, file)?;
+        }
+        changed.settle(file)?;
+        *self = changed;
+        Ok(())
+    }
+
+    /// The resolved specification as YAML that [`ModelSpec::from_yaml`] reads back: what a checkpoint keeps.
+    pub fn to_yaml(&self) -> String {
+        let mut map = Mapping::new();
+        let task = if matches!(self.task, Task::Classify) { "classify" } else { "detect" };
+        map.insert("task".into(), task.into());
+        map.insert("backbone".into(), Value::Mapping(backbone_map(&self.backbone, self.task)));
+        if let Task::Detect { neck } = self.task {
+            let scale = ("scale".into(), neck.letter().to_string().into());
+            map.insert("neck".into(), Value::Mapping(Mapping::from_iter([scale])));
+        }
+        map.insert("classes".into(), self.classes.into());
+        map.insert("train".into(), Value::Mapping(self.train.to_map()));
+        serde_yaml::to_string(&map).expect("a map of plain values")
+    }
+
+    /// Checks what depends on several keys, and rounds the image side up to a multiple of the stride.
+    fn settle(&mut self, file: &str) -> Result<(), ConfigError> {
+        let stages = self.backbone.stage_prefixes().len();
+        if self.train.freeze_stages > stages {
+            return Err(ConfigError::Value {
+                file: file.into(),
+                path: "freeze".into(),
+                expected: format!("at most {stages}, the stem and the stages of this backbone"),
+                got: self.train.freeze_stages.to_string(),
+            });
+        }
+        let (asked, stride) = (self.train.image_size, self.stride());
+        self.train.image_size = asked.next_multiple_of(stride);
+        if self.train.image_size != asked {
+            let rounded = self.train.image_size;
+            self.notes.push(format!(
+                "imgsz {asked} is no multiple of the stride {stride}: rounded up to {rounded}"
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn read_neck(field: &Field<'_>) -> Result<NeckScale, ConfigError> {
+    let mut section = field.section("a map such as `{scale: n}`")?;
+    let scale = section.require("scale", "one of n, s, m, l, x")?.choice(&SCALES)?;
+    section.finish()?;
+    Ok(scale)
+}
+
+/// `neck` is that of a detector.
+fn read_backbone(field: &Field<'_>, neck: Option<NeckScale>) -> Result<BackboneSpec, ConfigError> {
+    let mut section = field.section("a map such as `{name: efficientnet-b0}`")?;
+    let name = section.require("name", "a backbone such as efficientnet-b0")?;
+    let backbone = match (name.text()?, neck) {
+        (CSP_NAME, Some(neck)) => BackboneSpec::Csp(CspSpec {
+            scale: section.read("scale", neck, |field| field.choice(&SCALES))?,
+            levels: read_levels(&mut section)?,
+        }),
+        (CSP_NAME, None) => return Err(name.wrong("an EfficientNet, since the task is to classify")),
+        _ => BackboneSpec::EfficientNet(read_efficientnet(&name, &mut section, neck.is_some())?),
+    };
+    section.finish()?;
+    Ok(backbone)
+}
+
+fn read_efficientnet(
+    name: &Field<'_>,
+    section: &mut Section<'_>,
+    detects: bool,
+) -> Result<EfficientNetSpec, ConfigError> {
+    let variant = Variant::find(name.text()?).map_err(|_| unknown_backbone(name))?;
+    let momentum = if detects { DETECTOR_BN_MOMENTUM } else { CLASSIFIER_BN_MOMENTUM };
+    Ok(EfficientNetSpec {
+        variant,
+        width: section.read("width", variant.width, |field| field.number(MULTIPLIER))?,
+        depth: section.read("depth", variant.depth, |field| field.number(MULTIPLIER))?,
+        padding: section.read("padding", Padding::Symmetric, |field| field.choice(&PADDINGS))?,
+        bn_eps: section.read("bn_eps", BN_EPS, |field| field.number(1e-12..=1.0))?,
+        bn_momentum: section.read("bn_momentum", momentum, |field| field.number(0.0..=1.0))?,
+        drop_path: section.read("drop_path", DROP_PATH, |field| field.number(RATE))?,
+        normalization: section
+            .read("normalize", Normalization::None, |field| field.choice(&NORMALIZATIONS))?,
+        dropout: if detects {
+            0.0
+        } else {
+            section.read("dropout", variant.dropout, |field| field.number(RATE))?
+        },
+        levels: if detects { read_levels(section)? } else { vec![5] },
+    })
+}
+
+fn unknown_backbone(name: &Field<'_>) -> ConfigError {
+    let known = Variant::ALL.iter().map(|variant| format!("efficientnet-{}", variant.name));
+    let known: Vec<String> = known.chain([CSP_NAME.to_string()]).collect();
+    let hint = name.text().ok().and_then(|word| suggest::closest(word, known.iter().map(String::as_str)));
+    let hint = hint.map_or(String::new(), |hint| format!(" (did you mean `{hint}`?)"));
+    name.wrong(format!("one of {}{hint}", known.join(", ")))
+}
+
+/// Levels for the neck: numbers that follow each other, within 2 (stride 4) to 5 (stride 32).
+fn read_levels(section: &mut Section<'_>) -> Result<Vec<usize>, ConfigError> {
+    let Some(field) = section.get("levels") else { return Ok(vec![3, 4, 5]) };
+    let wrong = || field.wrong("numbers from 2 to 5 that follow each other, such as [3, 4, 5]");
+    let items = field.items().ok_or_else(wrong)?;
+    let levels = items.iter().map(|item| item.integer(2..=5)).collect::<Result<Vec<_>, _>>()?;
+    let follow = levels.windows(2).all(|pair| pair[1] == pair[0] + 1);
+    if levels.is_empty() || !follow { Err(wrong()) } else { Ok(levels) }
+}
+
+fn backbone_map(backbone: &BackboneSpec, task: Task) -> Mapping {
+    let mut map = Mapping::new();
+    let mut put = |key: &str, value: Value| map.insert(key.into(), value);
+    match backbone {
+        BackboneSpec::Csp(spec) => {
+            put("name", CSP_NAME.into());
+            put("scale", spec.scale.letter().to_string().into());
+        }
+        BackboneSpec::EfficientNet(spec) => {
+            put("name", format!("efficientnet-{}", spec.variant.name).into());
+            put("width", spec.width.into());
+            put("depth", spec.depth.into());
+            put("padding", name_of(&PADDINGS, &spec.padding).into());
+            put("bn_eps", spec.bn_eps.into());
+            put("bn_momentum", spec.bn_momentum.into());
+            put("drop_path", spec.drop_path.into());
+            put("normalize", name_of(&NORMALIZATIONS, &spec.normalization).into());
+        }
+    }
+    match (backbone, task) {
+        (BackboneSpec::EfficientNet(spec), Task::Classify) => put("dropout", spec.dropout.into()),
+        _ => put("levels", backbone.levels().to_vec().into()),
+    };
+    map
+}
+
+fn name_of<'a, T: PartialEq>(choices: &[(&'a str, T)], value: &T) -> &'a str {
+    choices.iter().find(|(_, choice)| choice == value).expect("every choice has a name").0
+}

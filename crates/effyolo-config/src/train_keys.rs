@@ -1,0 +1,190 @@
+use crate::section::{Field, parse};
+use crate::suggest;
+use crate::{Augmentation, ConfigError, Decay, LossGains, Optimizer, Rules, TrainSpec};
+use serde_yaml::{Mapping, Value};
+use std::ops::RangeInclusive;
+
+/// One setting: its name (Ultralytics' where it has one), how it is written and how it is read.
+struct Key {
+    name: &'static str,
+    get: fn(&TrainSpec) -> Value,
+    set: fn(&mut TrainSpec, &Field<'_>) -> Result<(), ConfigError>,
+}
+
+const OPTIMIZERS: [(&str, Optimizer); 2] = [("SGD", Optimizer::Sgd), ("AdamW", Optimizer::AdamW)];
+const RULES: [(&str, Rules); 2] = [("classic", Rules::Classic), ("current", Rules::Current)];
+
+const SHARE: RangeInclusive<f64> = 0.0..=1.0;
+const POSITIVE: RangeInclusive<f64> = 1e-12..=1e12;
+const NOT_NEGATIVE: RangeInclusive<f64> = 0.0..=1e12;
+const ANGLE: RangeInclusive<f64> = 0.0..=180.0;
+
+/// A key with a whole number, a number in `f64` or a number in `f32`.
+macro_rules! key {
+    ($name:literal, usize, $range:expr, $($field:ident).+) => {
+        Key {
+            name: $name,
+            get: |spec| Value::from(spec.$($field).+),
+            set: |spec, field| assign(&mut spec.$($field).+, field.integer($range)),
+        }
+    };
+    ($name:literal, f64, $range:expr, $($field:ident).+) => {
+        Key {
+            name: $name,
+            get: |spec| Value::from(spec.$($field).+),
+            set: |spec, field| assign(&mut spec.$($field).+, field.number($range)),
+        }
+    };
+    ($name:literal, f32, $range:expr, $($field:ident).+) => {
+        Key {
+            name: $name,
+            get: |spec| decimal(spec.$($field).+),
+            set: |spec, field| assign(&mut spec.$($field).+, field.number($range).map(|number| number as f32)),
+        }
+    };
+}
+
+fn assign<T>(slot: &mut T, value: Result<T, ConfigError>) -> Result<(), ConfigError> {
+    *slot = value?;
+    Ok(())
+}
+
+/// The shortest decimal that reads back as the same `f32`.
+fn decimal(value: f32) -> Value {
+    Value::from(value.to_string().parse::<f64>().expect("a printed number"))
+}
+
+fn name_of<T: PartialEq>(choices: &[(&str, T)], value: &T) -> Value {
+    let found = choices.iter().find(|(_, choice)| choice == value);
+    Value::from(found.expect("every choice has a name").0)
+}
+
+const KEYS: &[Key] = &[
+    key!("epochs", usize, 1..=1_000_000, epochs),
+    key!("imgsz", usize, 1..=16_384, image_size),
+    key!("batch", usize, 1..=65_536, batch),
+    key!("nbs", usize, 1..=65_536, nominal_batch),
+    Key {
+        name: "seed",
+        get: |spec| Value::from(spec.seed),
+        set: |spec, field| assign(&mut spec.seed, field.integer(0..=usize::MAX).map(|seed| seed as u64)),
+    },
+    Key {
+        name: "optimizer",
+        get: |spec| name_of(&OPTIMIZERS, &spec.optimizer),
+        set: |spec, field| assign(&mut spec.optimizer, field.choice(&OPTIMIZERS)),
+    },
+    key!("lr0", f64, POSITIVE, lr0),
+    key!("lrf", f64, SHARE, lrf),
+    Key {
+        name: "cos_lr",
+        get: |spec| Value::from(spec.decay == Decay::Cosine),
+        set: |spec, field| {
+            let decay = |cosine| if cosine { Decay::Cosine } else { Decay::Linear };
+            assign(&mut spec.decay, field.flag().map(decay))
+        },
+    },
+    key!("momentum", f64, 0.0..=0.9999, momentum),
+    key!("weight_decay", f64, SHARE, weight_decay),
+    key!("warmup_epochs", f64, 0.0..=1e6, warmup_epochs),
+    key!("warmup_momentum", f64, 0.0..=0.9999, warmup_momentum),
+    key!("warmup_bias_lr", f64, NOT_NEGATIVE, warmup_bias_lr),
+    key!("clip_norm", f64, POSITIVE, clip_norm),
+    key!("ema_decay", f64, SHARE, ema_decay),
+    key!("ema_tau", f64, POSITIVE, ema_tau),
+    Key {
+        name: "rules",
+        get: |spec| name_of(&RULES, &spec.rules),
+        set: |spec, field| assign(&mut spec.rules, field.choice(&RULES)),
+    },
+    key!("box", f32, NOT_NEGATIVE, gains.boxes),
+    key!("cls", f32, NOT_NEGATIVE, gains.class),
+    key!("dfl", f32, NOT_NEGATIVE, gains.dfl),
+    key!("hsv_h", f32, SHARE, augmentation.hsv_h),
+    key!("hsv_s", f32, SHARE, augmentation.hsv_s),
+    key!("hsv_v", f32, SHARE, augmentation.hsv_v),
+    key!("degrees", f32, ANGLE, augmentation.degrees),
+    key!("translate", f32, SHARE, augmentation.translate),
+    key!("scale", f32, 0.0..=0.99, augmentation.scale),
+    key!("shear", f32, 0.0..=89.0, augmentation.shear),
+    key!("perspective", f32, 0.0..=0.001, augmentation.perspective),
+    key!("flipud", f32, SHARE, augmentation.flip_up_down),
+    key!("fliplr", f32, SHARE, augmentation.flip_left_right),
+    key!("mosaic", f32, SHARE, augmentation.mosaic),
+    key!("close_mosaic", usize, 0..=1_000_000, augmentation.close_mosaic),
+    key!("freeze", usize, 0..=64, freeze_stages),
+    key!("backbone_lr_factor", f64, 0.0..=1000.0, backbone_lr_factor),
+    key!("workers", usize, 1..=256, loader_threads),
+];
+
+impl TrainSpec {
+    /// What a run has where nothing else is said: the settings of YOLOv8, with SGD (their automatic choice of optimiser
+    /// ignores the learning rate that a user gives).
+    pub(crate) fn defaults() -> Self {
+        TrainSpec {
+            epochs: 100,
+            image_size: 640,
+            batch: 16,
+            nominal_batch: 64,
+            seed: 0,
+            optimizer: Optimizer::Sgd,
+            lr0: 0.01,
+            lrf: 0.01,
+            decay: Decay::Linear,
+            momentum: 0.937,
+            weight_decay: 5e-4,
+            warmup_epochs: 3.0,
+            warmup_momentum: 0.8,
+            warmup_bias_lr: 0.1,
+            clip_norm: 10.0,
+            ema_decay: 0.9999,
+            ema_tau: 2000.0,
+            rules: Rules::Classic,
+            gains: LossGains { boxes: 7.5, class: 0.5, dfl: 1.5 },
+            augmentation: Augmentation {
+                hsv_h: 0.015,
+                hsv_s: 0.7,
+                hsv_v: 0.4,
+                degrees: 0.0,
+                translate: 0.1,
+                scale: 0.5,
+                shear: 0.0,
+                perspective: 0.0,
+                flip_up_down: 0.0,
+                flip_left_right: 0.5,
+                mosaic: 1.0,
+                close_mosaic: 10,
+            },
+            freeze_stages: 0,
+            backbone_lr_factor: 1.0,
+            loader_threads: 2,
+        }
+    }
+
+    /// Takes over the keys of a YAML map.
+    pub(crate) fn read(&mut self, field: &Field<'_>) -> Result<(), ConfigError> {
+        let mut section = field.section("a map of training settings")?;
+        for key in KEYS {
+            if let Some(field) = section.get(key.name) {
+                (key.set)(self, &field)?;
+            }
+        }
+        section.finish()
+    }
+
+    /// Takes over one setting given as text; `file` says where it was given.
+    pub(crate) fn set(&mut self, name: &str, text: &str, file: &str) -> Result<(), ConfigError> {
+        let key = KEYS.iter().find(|key| key.name == name).ok_or_else(|| {
+            let known: Vec<&str> = KEYS.iter().map(|key| key.name).collect();
+            let advice = suggest::advice(name, &known);
+            ConfigError::UnknownKey { file: file.into(), path: name.into(), advice }
+        })?;
+        let value = parse(text, file)?;
+        (key.set)(self, &Field::new(file, name, &value))
+    }
+
+    /// All settings as a YAML map that [`TrainSpec::read`] reads back.
+    pub(crate) fn to_map(&self) -> Mapping {
+        KEYS.iter().map(|key| (Value::from(key.name), (key.get)(self))).collect()
+    }
+}
