@@ -8,6 +8,7 @@
 //! This is the only crate of the workspace that contains `unsafe`. It knows no model and no file.
 
 pub mod activation;
+pub mod conv;
 pub mod convert;
 pub mod decode;
 pub mod elementwise;

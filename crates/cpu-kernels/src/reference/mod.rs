@@ -1,5 +1,6 @@
 //! Plain references of the kernels, in f64 and in the order of the formulas: what the tests and benches compare with.
 
 pub mod activation;
+pub mod conv;
 pub mod decode;
 pub mod norm;

@@ -1,0 +1,53 @@
+//! The gradient of a convolution's input.
+
+use super::grid::Grid;
+use super::pack::{PackedTransposed, phases};
+use super::product::{Cut, RowsTimesPanels};
+use crate::{Isa, MapMut, MapRef, Window, parallel};
+
+/// Gradient of [`forward`](super::forward)'s sums with respect to `x`: `dx += ...` if `accumulate`, else every value of
+/// `dx` is overwritten.
+///
+/// `dy` is `[B, H', W', O]`, `dx` is `[B, H, W, I]`. Each phase of the stride is an ordinary product with its own taps,
+/// so that no zeros are multiplied.
+///
+/// # Panics
+/// When the sizes of the maps, the weight and the window do not fit, or the weight was packed for another instruction
+/// set.
+pub fn backward_data(
+    isa: Isa,
+    dy: MapRef,
+    weight: &PackedTransposed,
+    window: &Window,
+    accumulate: bool,
+    dx: &mut MapMut,
+) {
+    let Window { kernel, stride, pad_top, pad_left, .. } = *window;
+    assert_eq!(isa, weight.isa, "the weight is packed for {}", weight.isa.name());
+    let sizes = [dy.channels(), dx.channels(), kernel, stride, pad_top, pad_left];
+    assert_eq!(sizes, weight.sizes(), "output channels, input channels, kernel, stride, pads");
+    assert_eq!(
+        [dx.positions(), dy.positions()],
+        [window.in_positions(), window.out_positions()],
+        "positions"
+    );
+
+    let cut = Cut::new(dx.positions() / (stride * stride), weight.kernels, &weight.panels);
+    let dx = &*dx;
+    parallel::run(cut.parts(), |part| {
+        for phase in phases(stride) {
+            let product = RowsTimesPanels {
+                kernels: weight.kernels,
+                input: dy,
+                zeros: &weight.zeros,
+                panels: weight.panels,
+                weight: &weight.data[weight.range(phase)],
+                bias: None,
+                accumulate,
+            };
+            let grid = Grid::backward(window, dy.channels(), phase);
+            // SAFETY: the phases have no input position in common, nor have the parts of a phase.
+            unsafe { product.run(&grid, dx, cut, part, |_, _| {}) };
+        }
+    });
+}

@@ -1,0 +1,209 @@
+//! The gradient of a convolution's weight.
+
+use std::cell::Cell;
+use std::ops::Range;
+use std::thread::LocalKey;
+
+use super::grid::Grid;
+use super::micro::{MicroKernels, Outer, micro_kernels};
+use super::pack::Panels;
+use crate::{Isa, MapMut, MapRef, Window, parallel};
+
+/// Values of the input map that a chunk of positions should read at most, so that they stay in the second-level cache.
+const CHUNK_VALUES: usize = 64 * 1024;
+
+/// Gradient of [`forward`](super::forward)'s sums with respect to the weight `[O, I, k, k]`: `dw += ...`.
+///
+/// `x` is `[B, H, W, I]`, `dy` is `[B, H', W', O]`. The sums over positions are cut by the number of threads; the same
+/// number gives the same bits.
+///
+/// # Panics
+/// When the sizes of the maps, the weight and the window do not fit, or the kernel side is above
+/// [`MAX_KERNEL`](super::MAX_KERNEL).
+pub fn backward_weight(isa: Isa, x: MapRef, dy: MapRef, window: &Window, dw_oihw: &mut [f32]) {
+    backward_weight_with(micro_kernels(isa), x, dy, window, dw_oihw);
+}
+
+pub(super) fn backward_weight_with(
+    kernels: &'static MicroKernels,
+    x: MapRef,
+    dy: MapRef,
+    window: &Window,
+    dw_oihw: &mut [f32],
+) {
+    let depth = window.kernel * window.kernel * x.channels();
+    assert_eq!([x.positions(), dy.positions()], [window.in_positions(), window.out_positions()], "positions");
+    assert_eq!(dw_oihw.len(), dy.channels() * depth, "weight gradient");
+    if dw_oihw.is_empty() {
+        return;
+    }
+    let panels = Panels::new(dy.channels(), kernels);
+    let task = WeightGradient { kernels, x, dy, panels, depth, grids: Grid::forward(window, x) };
+    let cut = Cut::new(panels.count());
+    let len = depth * panels.total_width();
+    with(&SUMS, |sums| {
+        sums.clear();
+        sums.resize(cut.positions * len, 0.0);
+        // A row for each range of positions; in it the panels follow each other.
+        let mut sums = MapMut::dense(sums, len);
+        parallel::run(cut.positions * cut.panels, |part| {
+            // SAFETY: no other part has the same positions and panels.
+            unsafe { task.run(cut, part, &sums) }
+        });
+        add_up(&mut sums);
+        task.unpack(sums.row(0), dw_oihw);
+    });
+}
+
+/// How the work is cut into parts: by positions, which are summed apart and added up in order, and by panels.
+#[derive(Debug, Clone, Copy)]
+struct Cut {
+    positions: usize,
+    panels: usize,
+}
+
+impl Cut {
+    fn new(panels: usize) -> Self {
+        let threads = parallel::threads();
+        if panels.is_multiple_of(threads) || panels >= 4 * threads {
+            Cut { positions: 1, panels: threads }
+        } else {
+            Cut { positions: threads, panels: 1 }
+        }
+    }
+}
+
+struct WeightGradient<'a> {
+    kernels: &'static MicroKernels,
+    x: MapRef<'a>,
+    dy: MapRef<'a>,
+    panels: Panels,
+    /// Values of the weight an output channel.
+    depth: usize,
+    grids: [Grid; 3],
+}
+
+impl WeightGradient<'_> {
+    /// Sums one part of the positions for one part of the panels.
+    ///
+    /// # Safety
+    /// Nobody else may use these panels in this part's row of `sums` meanwhile.
+    unsafe fn run(&self, cut: Cut, part: usize, sums: &MapMut) {
+        let panels = parallel::part(self.panels.count(), cut.panels, 1, part % cut.panels);
+        let range = part / cut.panels;
+        let sums = sums.as_mut_ptr().wrapping_add(range * sums.stride());
+        let length = (CHUNK_VALUES / self.x.channels()).clamp(64, 512);
+        with(&CHUNK, |chunk| {
+            for grid in &self.grids {
+                let positions = parallel::part(grid.positions(), cut.positions, 1, range);
+                for start in positions.clone().step_by(length) {
+                    chunk.locate(grid, self.x, start..(start + length).min(positions.end));
+                    for panel in panels.clone() {
+                        chunk.copy_panel(self.dy, &self.panels, panel);
+                        // SAFETY: passed on to the caller.
+                        unsafe { self.panel(grid, chunk, panel, sums) };
+                    }
+                }
+            }
+        });
+    }
+
+    /// Adds a chunk's products to the sums of a panel.
+    ///
+    /// # Safety
+    /// `sums` is a row of all panels, of which nobody else may use this one meanwhile.
+    unsafe fn panel(&self, grid: &Grid, chunk: &Chunk, panel: usize, sums: *mut f32) {
+        let width = self.panels.width(panel);
+        let mut sums = sums.wrapping_add(self.panels.start(panel) * self.depth);
+        let blocks = grid.channels().div_ceil(self.kernels.rows());
+        for rows in chunk.rows.chunks_exact(chunk.outputs.len()) {
+            for block in 0..blocks {
+                let channels = parallel::part(grid.channels(), blocks, 1, block);
+                let task = Outer { rows, channel: channels.start, panel: chunk.panel.as_ptr(), sums };
+                // SAFETY: the grid gives addresses of rows with that many channels, the chunk's panel has a row a
+                // position, and the panel's sums have `depth` rows, as many as the grid has taps times channels.
+                unsafe { self.kernels.outer(channels.len(), width)(&task) };
+                sums = sums.wrapping_add(channels.len() * width);
+            }
+        }
+    }
+
+    /// Adds packed sums `[panel][tap][in channel][out channel of the panel]` to the gradient.
+    fn unpack(&self, sums: &[f32], dw_oihw: &mut [f32]) {
+        let channels = self.x.channels();
+        let taps = self.depth / channels;
+        let dw = MapMut::dense(dw_oihw, self.depth);
+        parallel::run(self.panels.count(), |panel| {
+            let width = self.panels.width(panel);
+            // SAFETY: every panel has its own output channels.
+            let mut dw = unsafe { dw.part(self.panels.columns(panel..panel + 1)) };
+            let sums = &sums[self.panels.start(panel) * self.depth..][..width * self.depth];
+            for lane in 0..dw.positions() {
+                let dw = dw.row_mut(lane);
+                for (row, sums) in sums.chunks_exact(width).enumerate() {
+                    dw[row % channels * taps + row / channels] += sums[lane];
+                }
+            }
+        });
+    }
+}
+
+/// Adds all rows to the first, in order.
+fn add_up(sums: &mut MapMut) {
+    let (rows, len) = (sums.positions(), sums.channels());
+    let parts = parallel::threads();
+    let sums = &*sums;
+    parallel::run(if rows > 1 { parts } else { 0 }, |part| {
+        let range = parallel::part(len, parts, 16, part);
+        // SAFETY: every part has its own range of values of the first row.
+        let first =
+            unsafe { std::slice::from_raw_parts_mut(sums.as_mut_ptr().add(range.start), range.len()) };
+        for row in 1..rows {
+            first.iter_mut().zip(&sums.row(row)[range.clone()]).for_each(|(first, other)| *first += other);
+        }
+    });
+}
+
+/// A chunk of positions, made ready for the micro-kernels.
+#[derive(Default)]
+struct Chunk {
+    /// The positions in the output map.
+    outputs: Vec<usize>,
+    /// The addresses they read, `[taps][positions]`.
+    rows: Vec<*const f32>,
+    /// One panel of the output gradient, `[positions][width]`.
+    panel: Vec<f32>,
+    zeros: Vec<f32>,
+}
+
+impl Chunk {
+    fn locate(&mut self, grid: &Grid, x: MapRef, positions: Range<usize>) {
+        self.outputs.resize(positions.len(), 0);
+        self.rows.resize(grid.taps() * positions.len(), std::ptr::null());
+        self.zeros.resize(grid.channels().max(self.zeros.len()), 0.0);
+        grid.outputs(positions.clone(), &mut self.outputs);
+        grid.inputs(x, &self.zeros, positions, &mut self.rows);
+    }
+
+    fn copy_panel(&mut self, dy: MapRef, panels: &Panels, panel: usize) {
+        let (columns, width) = (panels.columns(panel..panel + 1), panels.width(panel));
+        self.panel.resize(self.outputs.len() * width, 0.0);
+        for (&position, copy) in self.outputs.iter().zip(self.panel.chunks_exact_mut(width)) {
+            let row = &dy.row(position)[columns.clone()];
+            copy[..row.len()].copy_from_slice(row);
+            copy[row.len()..].fill(0.0);
+        }
+    }
+}
+
+thread_local! {
+    static SUMS: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+    static CHUNK: Cell<Chunk> = Cell::default();
+}
+
+/// Lends a thread's buffer, so that calls reuse its memory.
+fn with<T: Default>(buffer: &'static LocalKey<Cell<T>>, work: impl FnOnce(&mut T)) {
+    let mut value = buffer.take();
+    work(&mut value);
+    buffer.set(value);
+}

@@ -1,0 +1,21 @@
+//! Dense convolution (one group) over NHWC maps: forward, and the gradients of input and weight.
+//!
+//! All three are matrix products whose left matrix exists only as addresses of map rows ([`grid`]), computed block by
+//! block in registers ([`micro`]).
+
+mod backward_data;
+mod backward_weight;
+mod forward;
+mod grid;
+mod micro;
+mod pack;
+mod product;
+mod simd;
+#[cfg(test)]
+mod tests;
+
+pub use backward_data::backward_data;
+pub use backward_weight::backward_weight;
+pub use forward::{Epilogue, forward};
+pub use grid::MAX_KERNEL;
+pub use pack::{PackedTransposed, PackedWeight};
