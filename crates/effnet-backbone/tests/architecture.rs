@@ -105,7 +105,7 @@ fn golden_stage_shapes_and_blocks() {
         let side = number(&want["resolution"]);
         let shapes = graph.shapes(1, side, side).unwrap();
         let last_of = |prefix: String| {
-            graph.ids().filter(|id| graph.node(*id).name.starts_with(&prefix)).next_back().expect("a node")
+            graph.ids().rfind(|id| graph.node(*id).name.starts_with(&prefix)).expect("a node")
         };
         for (stage, shape) in want["stage_shapes"].as_array().unwrap().iter().enumerate() {
             assert_eq!(

@@ -124,13 +124,14 @@ impl<'a> Section<'a> {
         self.get(key).ok_or_else(|| self.missing(key, expected))
     }
 
-    /// The error that a key is not there.
+    /// The error that a key is not there; points out a key that may have been meant for it.
     pub(crate) fn missing(&self, key: &str, expected: &str) -> ConfigError {
-        ConfigError::Missing {
-            file: self.file.into(),
-            path: join(&self.path, key),
-            expected: expected.into(),
-        }
+        let others = self.map.keys().filter_map(|key| key.as_str()).filter(|name| !self.known.contains(name));
+        let slip = suggest::closest(key, others);
+        let hint =
+            slip.map_or(String::new(), |name| format!("; is `{}` meant for it?", shorten(name.to_string())));
+        let expected = format!("{expected}{hint}");
+        ConfigError::Missing { file: self.file.into(), path: join(&self.path, key), expected }
     }
 
     /// Reads a key, or takes `default` where it is absent.

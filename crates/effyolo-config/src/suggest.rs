@@ -16,7 +16,7 @@ fn distance(left: &str, right: &str) -> usize {
 /// The nearest of `known`, if it is near enough to be a slip of the pen.
 pub(crate) fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word: String = word.chars().take(64).flat_map(char::to_lowercase).collect();
-    let allowed = (word.chars().count() / 3).clamp(1, 3);
+    let allowed = word.chars().count().div_ceil(3).clamp(1, 3);
     let ranked = known.into_iter().map(|candidate| (distance(&word, &candidate.to_lowercase()), candidate));
     ranked
         .filter(|(distance, _)| *distance <= allowed)

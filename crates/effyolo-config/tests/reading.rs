@@ -67,6 +67,11 @@ fn wrong_values_say_what_was_expected_and_what_came() {
         ("efficientnet-b0", "efficientnet-b0, dropout: 0.2", "`backbone.dropout`: there is no such key"),
         ("classes: 80", "classes: 0", "`classes`: expected a whole number from 1"),
         ("classes: 80", "", "`classes` is missing; expected the number of classes"),
+        (
+            "classes: 80",
+            "clases: 80",
+            "`classes` is missing; expected the number of classes; is `clases` meant for it?",
+        ),
         ("epochs: 3", "freeze: 9", "`freeze`: expected at most 8"),
         ("task: detect", "task: classify", "`neck`: there is no such key"),
     ];
