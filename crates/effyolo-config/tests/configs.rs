@@ -143,3 +143,17 @@ fn current_rules_start_the_box_biases_at_two() {
     spec.set(&["rules=current"], "--set").unwrap();
     assert_eq!(bias(&spec), net_graph::Init::Constant(2.0));
 }
+
+#[test]
+fn the_configuration_for_pretrained_weights_keeps_their_conventions() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let text = std::fs::read_to_string(root.join("weights/manifest.yaml")).unwrap();
+    let manifest: serde_yaml::Value = serde_yaml::from_str(&text).unwrap();
+    let weights = manifest["weights"].as_sequence().expect("a list of weights");
+    let entry = weights.iter().find(|entry| entry["name"] == "efficientnet-lite0").expect("Lite0");
+    let spec = ModelSpec::load(&root.join("configs/detect/effnet-lite0-n.yaml")).unwrap();
+    let written: serde_yaml::Value = serde_yaml::from_str(&spec.to_yaml()).unwrap();
+    for key in ["name", "padding", "bn_eps", "normalize"] {
+        assert_eq!(written["backbone"][key], entry[key], "{key}");
+    }
+}

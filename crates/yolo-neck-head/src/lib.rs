@@ -1,7 +1,7 @@
 //! YOLOv8's parts as graph builders: C2f, SPPF, PAN neck, decoupled head, CSP backbone.
 //!
 //! [`build_detector`] puts any [`net_graph::Backbone`] under any [`Neck`] and [`Head`]; [`yolov8`] builds the stock
-//! network.
+//! network. [`Detector`] is whatever runs one on images.
 //!
 //! Parameter names: the stock network uses Ultralytics' (`model.<row>.<module's own name>`). In a composed network the
 //! neck's layers are `neck.sppf`, `neck.p4_top_down` ..., and the head's are `head.cv2.<level>` (boxes),
@@ -14,6 +14,7 @@
 
 mod blocks;
 mod csp;
+mod detect;
 mod detector;
 mod error;
 mod head;
@@ -23,6 +24,7 @@ mod scale;
 
 pub use blocks::{bottleneck, c2f, conv_init, conv_norm_act, sppf};
 pub use csp::CspBackbone;
+pub use detect::{DetectOptions, Detector, LetterboxedImages};
 pub use detector::{DetectorGraph, build_detector, yolov8};
 pub use error::DetectorError;
 pub use head::{DflHead, Head, HeadNodes};

@@ -68,10 +68,13 @@ fn golden_rows() {
             assert_eq!(layer["params"], params, "{scale:?} row {index}");
             assert_eq!(layer["out"], row_output(&graph, &shapes, index), "{scale:?} row {index}");
         }
-        let Some(outputs) = want["layers_at_96x160"].as_array() else { return };
-        let shapes = graph.shapes(1, 96, 160).unwrap();
-        for (index, out) in outputs.iter().enumerate() {
-            assert_eq!(*out, row_output(&graph, &shapes, index), "{scale:?} row {index} at 96x160");
+        for (key, outputs) in want.as_object().unwrap() {
+            let Some(size) = key.strip_prefix("layers_at_") else { continue };
+            let (height, width) = size.split_once('x').expect("height x width");
+            let shapes = graph.shapes(1, height.parse().unwrap(), width.parse().unwrap()).unwrap();
+            for (index, out) in outputs.as_array().unwrap().iter().enumerate() {
+                assert_eq!(*out, row_output(&graph, &shapes, index), "{scale:?} row {index} at {size}");
+            }
         }
     });
 }
