@@ -242,12 +242,19 @@ pub fn save_weights(path: &Path, params: &Params, card: &ModelCard) -> Result<()
 pub struct RunState {
     /// Epochs done.
     pub epoch: usize,
-    /// Global number of the batch after which the last step was made; `None` before the first step.
-    pub last_step: Option<usize>,
     /// Best fitness so far.
     pub best_fitness: f64,
     /// Rows of `results.csv` so far.
     pub rows: Vec<EpochRow>,
+    /// What changes from step to step.
+    pub learner: LearnerState,
+}
+
+/// What a [`crate::Learner`] carries from step to step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LearnerState {
+    /// Number of the batch after which the last step was made; `None` before the first.
+    pub last_step: Option<usize>,
     /// Trained values.
     pub trained: Vec<f32>,
     /// Running statistics and constants.
@@ -269,9 +276,9 @@ pub struct RunState {
 struct StateCard {
     format: u32,
     epoch: usize,
-    last_step: Option<usize>,
     best_fitness: f64,
     rows: Vec<EpochRow>,
+    last_step: Option<usize>,
     optimizer_steps: u64,
     ema_updates: u64,
 }
@@ -282,29 +289,26 @@ impl RunState {
     /// # Errors
     /// When the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), TrainError> {
+        let learner = &self.learner;
         let card = StateCard {
             format: FORMAT,
             epoch: self.epoch,
-            last_step: self.last_step,
             best_fitness: self.best_fitness,
             rows: self.rows.clone(),
-            optimizer_steps: self.moments.steps,
-            ema_updates: self.ema_updates,
+            last_step: learner.last_step,
+            optimizer_steps: learner.moments.steps,
+            ema_updates: learner.ema_updates,
         };
         let vectors = [
-            ("trained", &self.trained),
-            ("buffers", &self.buffers),
-            ("gradients", &self.gradients),
-            ("first_moment", &self.moments.first),
-            ("second_moment", &self.moments.second),
-            ("ema_trained", &self.ema_trained),
-            ("ema_buffers", &self.ema_buffers),
+            ("trained", &learner.trained),
+            ("buffers", &learner.buffers),
+            ("gradients", &learner.gradients),
+            ("first_moment", &learner.moments.first),
+            ("second_moment", &learner.moments.second),
+            ("ema_trained", &learner.ema_trained),
+            ("ema_buffers", &learner.ema_buffers),
         ];
-        save(
-            path,
-            vectors.map(|(name, values)| (name.to_string(), vec![values.len()], &values[..])).into(),
-            &card,
-        )
+        save(path, vectors.map(|(name, values)| (name.to_string(), vec![values.len()], &values[..])).into(), &card)
     }
 
     /// Reads a state.
@@ -314,19 +318,14 @@ impl RunState {
     pub fn read(path: &Path) -> Result<Self, TrainError> {
         let (bytes, origin) = (files::read(path)?, path.display().to_string());
         let no_state = |reason: String| TrainError::WeightsFormat { origin: origin.clone(), reason };
-        let card: StateCard =
-            metadata(&bytes, &origin)?.ok_or_else(|| no_state("expected the state of a run".into()))?;
+        let card: StateCard = metadata(&bytes, &origin)?.ok_or_else(|| no_state("expected the state of a run".into()))?;
         let file = open(&bytes, &origin)?;
         let vector = |name: &str| {
             let view = file.tensor(name).ok();
-            view.and_then(|view| floats(&view))
-                .ok_or_else(|| no_state(format!("expected a vector of floats `{name}`")))
+            view.and_then(|view| floats(&view)).ok_or_else(|| no_state(format!("expected a vector of floats `{name}`")))
         };
-        Ok(RunState {
-            epoch: card.epoch,
+        let learner = LearnerState {
             last_step: card.last_step,
-            best_fitness: card.best_fitness,
-            rows: card.rows,
             trained: vector("trained")?,
             buffers: vector("buffers")?,
             gradients: vector("gradients")?,
@@ -338,7 +337,8 @@ impl RunState {
             ema_trained: vector("ema_trained")?,
             ema_buffers: vector("ema_buffers")?,
             ema_updates: card.ema_updates,
-        })
+        };
+        Ok(RunState { epoch: card.epoch, best_fitness: card.best_fitness, rows: card.rows, learner })
     }
 }
 

@@ -1,17 +1,19 @@
 use crate::LoadReport;
+use box_geometry::GeometryError;
 use net_cpu::NetError;
 use net_graph::GraphError;
 use std::io;
 use std::path::PathBuf;
+use yolo_loss::LossError;
 
 /// What can go wrong when a network is trained, validated or run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 #[allow(missing_docs)] // The fields are what the message names.
 pub enum TrainError {
-    #[error("reading {path}", path = path.display())]
+    #[error("{}: cannot be read", path.display())]
     Read { path: PathBuf, source: io::Error },
-    #[error("writing {path}", path = path.display())]
+    #[error("{}: cannot be written", path.display())]
     Write { path: PathBuf, source: io::Error },
     #[error("{origin}: expected a safetensors file")]
     Safetensors { origin: String, source: safetensors::SafeTensorError },
@@ -19,12 +21,16 @@ pub enum TrainError {
     WeightsFormat { origin: String, reason: String },
     #[error("{origin}: the weights do not fit this model: {report}")]
     WeightsMismatch { origin: String, report: Box<LoadReport> },
+    #[error("saved state: expected vectors of {expected:?} values, got {got:?}; it belongs to another model or optimizer")]
+    StateMismatch { expected: [usize; 7], got: [usize; 7] },
+    #[error("batch {batch} of the run: the loss is {loss}; lower the learning rate (lr0) or check the labels")]
+    Diverged { batch: usize, loss: f64 },
     #[error(transparent)]
     Graph(#[from] GraphError),
     #[error(transparent)]
     Net(#[from] NetError),
-    #[error(
-        "epoch {epoch}, batch {batch}: the loss is {loss}; lower the learning rate (lr0) or check the labels"
-    )]
-    Diverged { epoch: usize, batch: usize, loss: f32 },
+    #[error(transparent)]
+    Loss(#[from] LossError),
+    #[error(transparent)]
+    Geometry(#[from] GeometryError),
 }

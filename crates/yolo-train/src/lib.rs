@@ -3,18 +3,24 @@
 
 mod checkpoint;
 mod ema;
+mod engine;
 mod error;
 mod files;
+mod learner;
 mod optim;
 mod random;
 mod results;
 mod schedule;
+mod trainable;
 
-pub use checkpoint::{LoadReport, ModelCard, NamedValues, RunState, WeightsFile, save_weights};
+pub use checkpoint::{LearnerState, LoadReport, ModelCard, NamedValues, RunState, WeightsFile, save_weights};
 pub use ema::Ema;
+pub use engine::{CpuDetector, CpuNetwork};
 pub use error::TrainError;
 pub use files::{new_run_folder, read, write_atomically};
+pub use learner::{Learner, detection_loss};
 pub use optim::{Moments, Optimizer, OptimizerSettings, Segment, clip_gradient};
 pub use random::{initial_params, step_stream};
 pub use results::{EpochRow, write_results};
 pub use schedule::{Rates, Schedule, full_accumulate};
+pub use trainable::{HeadLogits, ImageBatch, Trainable};

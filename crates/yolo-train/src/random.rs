@@ -8,11 +8,11 @@ use net_graph::{Graph, Param};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// What a stream is for.
+/// What a stream is for: the last word of its key. Those of `detect_data::Generator` end in 0 and 1.
 #[derive(Debug, Clone, Copy)]
 enum Purpose {
-    Parameter = 1,
-    Step = 2,
+    Parameter = 2,
+    Step = 3,
 }
 
 /// Initial values of a network: the same seed gives the same values.
@@ -27,7 +27,7 @@ pub fn step_stream(seed: u64, batch: usize) -> impl FnMut() -> f64 {
 
 fn uniform(seed: u64, purpose: Purpose, key: u64) -> impl FnMut() -> f64 {
     let mut bytes = [0u8; 32];
-    for (slot, word) in bytes.chunks_exact_mut(8).zip([seed, purpose as u64, key]) {
+    for (slot, word) in bytes.chunks_exact_mut(8).zip([seed, key, 0, purpose as u64]) {
         slot.copy_from_slice(&word.to_le_bytes());
     }
     let mut generator = ChaCha8Rng::from_seed(bytes);

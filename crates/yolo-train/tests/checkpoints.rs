@@ -4,7 +4,7 @@ use net_cpu::Params;
 use net_graph::{Builder, Conv, Graph, Init, Padding};
 use std::path::Path;
 use yolo_train::{
-    EpochRow, ModelCard, Moments, RunState, TrainError, WeightsFile, initial_params, save_weights,
+    EpochRow, LearnerState, ModelCard, Moments, RunState, TrainError, WeightsFile, initial_params, save_weights,
 };
 
 /// A backbone of one convolution with norm, and a head with that many classes.
@@ -144,11 +144,8 @@ fn a_run_state_comes_back_whole() {
         lr_norms: 1e-4,
         lr_weights: 1e-4,
     };
-    let state = RunState {
-        epoch: 1,
+    let learner = LearnerState {
         last_step: Some(12),
-        best_fitness: 0.4,
-        rows: vec![row],
         trained: vec![1.0, 2.0],
         buffers: vec![3.0],
         gradients: vec![0.1, 0.2],
@@ -157,6 +154,7 @@ fn a_run_state_comes_back_whole() {
         ema_buffers: vec![3.5],
         ema_updates: 4,
     };
+    let state = RunState { epoch: 1, best_fitness: 0.4, rows: vec![row], learner };
     state.save(&path).unwrap();
     assert_eq!(RunState::read(&path).unwrap(), state);
 }
