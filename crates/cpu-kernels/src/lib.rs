@@ -8,20 +8,28 @@
 //! This is the only crate of the workspace that contains `unsafe`. It knows no model and no file.
 
 pub mod activation;
+mod bands;
 pub mod conv;
 pub mod convert;
 pub mod decode;
+pub mod depthwise;
 pub mod elementwise;
+pub mod gate;
 pub mod geometry;
 pub mod isa;
+mod lanes;
 pub mod map;
 pub mod norm;
 pub mod optim;
 pub mod parallel;
+pub mod pool;
 pub mod reference;
 mod rows;
 #[cfg(test)]
 mod test_maps;
+#[cfg(test)]
+mod test_windows;
+pub mod upsample;
 
 pub use activation::Activation;
 pub use geometry::Window;

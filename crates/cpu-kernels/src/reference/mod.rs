@@ -3,4 +3,6 @@
 pub mod activation;
 pub mod conv;
 pub mod decode;
+pub mod depthwise;
 pub mod norm;
+pub mod pool;

@@ -1,0 +1,151 @@
+//! Depthwise convolution: each channel with its own `kernel x kernel` taps.
+//!
+//! The data gradient is a correlation of the output's gradient with the flipped taps, one for each phase of the stride,
+//! so that forward and data gradient are the same code.
+
+mod correlation;
+#[cfg(test)]
+mod tests;
+mod vector;
+mod weight_gradient;
+
+use correlation::{Axis, Correlation, Start};
+pub use weight_gradient::backward_weight;
+
+use crate::{Activation, Isa, MapMut, MapRef, Window};
+
+/// Reorders a weight from `[C, 1, kernel, kernel]` to `[kernel * kernel][C]`, tap after tap.
+///
+/// # Panics
+/// When a length differs from `channels * kernel * kernel`.
+pub fn pack(weight: &[f32], channels: usize, kernel: usize, packed: &mut [f32]) {
+    let taps = kernel * kernel;
+    assert_eq!(weight.len(), channels * taps, "weights");
+    assert_eq!(packed.len(), channels * taps, "packed weights");
+    for (index, value) in packed.iter_mut().enumerate() {
+        *value = weight[index % channels * taps + index / channels];
+    }
+}
+
+/// What is applied to the sums: `activation(sum + bias)`.
+#[derive(Debug, Clone, Copy)]
+pub struct Epilogue<'a> {
+    /// One value a channel.
+    pub bias: Option<&'a [f32]>,
+    /// Applied last.
+    pub activation: Activation,
+}
+
+/// `y[b, i, j, c] = activation(bias[c] + sum over (u, v) of x[b, i * stride + u - pad_top, j * stride + v - pad_left, c] *
+/// packed[u, v, c])`, where inputs outside the map count as zero.
+///
+/// `x` has `window.in_positions()` rows, `y` `window.out_positions()`; `packed` is from [`pack`].
+///
+/// # Panics
+/// When a shape differs.
+pub fn forward(isa: Isa, x: MapRef, packed: &[f32], window: &Window, epilogue: &Epilogue, y: &mut MapMut) {
+    let (vertical, horizontal) = axes(window);
+    let correlation = Correlation {
+        x,
+        weight: packed,
+        batch: window.batch,
+        vertical,
+        horizontal,
+        written: (window.out_height, window.out_width),
+        start: epilogue.bias.map_or(Start::Zero, Start::Bias),
+        activation: epilogue.activation,
+    };
+    correlation::run(isa, &[correlation], y);
+}
+
+/// The vertical and the horizontal axis of the forward pass.
+fn axes(window: &Window) -> (Axis, Axis) {
+    let Window { kernel: taps, stride, .. } = *window;
+    let axis = |input, output, pad: usize| Axis {
+        input,
+        output,
+        taps,
+        stride,
+        origin: -(pad as isize),
+        first: 0,
+        step: 1,
+    };
+    (
+        axis(window.in_height, window.out_height, window.pad_top),
+        axis(window.in_width, window.out_width, window.pad_left),
+    )
+}
+
+/// The gradient of the input of [`forward`] without bias and activation, from the gradient of the output.
+///
+/// `dy` has `window.out_positions()` rows, `dx` `window.in_positions()`. With `accumulate` the gradient is added to `dx`,
+/// else every value is overwritten.
+///
+/// # Panics
+/// When a shape differs.
+pub fn backward_data(
+    isa: Isa,
+    dy: MapRef,
+    packed: &[f32],
+    window: &Window,
+    accumulate: bool,
+    dx: &mut MapMut,
+) {
+    let channels = dy.channels();
+    assert_eq!(packed.len(), window.kernel * window.kernel * channels, "packed weights");
+    let phases = || 0..window.stride;
+    let vertical: Vec<_> = phases()
+        .map(|phase| Phase::new(phase, window.out_height, window.in_height, window.pad_top, window))
+        .collect();
+    let horizontal: Vec<_> = phases()
+        .map(|phase| Phase::new(phase, window.out_width, window.in_width, window.pad_left, window))
+        .collect();
+    let pairs = || vertical.iter().flat_map(|v| horizontal.iter().map(move |h| (v, h)));
+    let weights: Vec<_> =
+        pairs().map(|(v, h)| flipped_taps(packed, channels, window, v.first_tap, h.first_tap)).collect();
+    let correlation = |((v, h), weight): ((&Phase, &Phase), _)| Correlation {
+        x: dy,
+        weight,
+        batch: window.batch,
+        vertical: v.axis,
+        horizontal: h.axis,
+        written: (window.in_height, window.in_width),
+        start: if accumulate { Start::Output } else { Start::Zero },
+        activation: Activation::Identity,
+    };
+    let correlations: Vec<_> = pairs().zip(weights.iter().map(Vec::as_slice)).map(correlation).collect();
+    correlation::run(isa, &correlations, dx);
+}
+
+/// Every `stride`-th input of an axis from `phase` on: those that meet the same taps, `first_tap` and every `stride`-th
+/// after it.
+struct Phase {
+    axis: Axis,
+    first_tap: usize,
+}
+
+impl Phase {
+    /// Input `phase + i * stride` meets tap `first_tap + m * stride` in output `i + shift - m`.
+    fn new(phase: usize, output: usize, input: usize, pad: usize, window: &Window) -> Phase {
+        let stride = window.stride;
+        let (shift, first_tap) = ((phase + pad) / stride, (phase + pad) % stride);
+        let taps = window.kernel.saturating_sub(first_tap).div_ceil(stride);
+        let axis = Axis {
+            input: output,
+            output: input.saturating_sub(phase).div_ceil(stride),
+            taps,
+            stride: 1,
+            origin: shift as isize + 1 - taps as isize,
+            first: phase,
+            step: stride,
+        };
+        Phase { axis, first_tap }
+    }
+}
+
+/// Taps `(top, left)` and every `stride`-th after them in both axes, in reverse order.
+fn flipped_taps(packed: &[f32], channels: usize, window: &Window, top: usize, left: usize) -> Vec<f32> {
+    let reversed = |first: usize| (first..window.kernel).step_by(window.stride).rev();
+    let taps = reversed(top).flat_map(|row| reversed(left).map(move |column| row * window.kernel + column));
+    taps.flat_map(|tap| packed[tap * channels..][..channels].iter().copied()).collect()
+}

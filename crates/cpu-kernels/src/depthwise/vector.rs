@@ -1,0 +1,258 @@
+//! Vectors of channels, and which of them an instruction set has.
+
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::*;
+use std::ops::Range;
+
+use crate::isa::mul_add;
+use crate::{Isa, IsaKind};
+
+/// Some neighbouring channels in a register.
+pub(super) trait Vector: Copy {
+    /// Channels.
+    const LANES: usize;
+
+    /// `value` in every lane.
+    ///
+    /// # Safety
+    /// The CPU has the instructions of this type, as for the other functions.
+    unsafe fn splat(value: f32) -> Self;
+
+    /// Reads [`Vector::LANES`] values.
+    ///
+    /// # Safety
+    /// They must be readable.
+    unsafe fn load(from: *const f32) -> Self;
+
+    /// Writes [`Vector::LANES`] values.
+    ///
+    /// # Safety
+    /// They must be writable, and no other thread may touch them.
+    unsafe fn store(self, to: *mut f32);
+
+    /// `self * factor + term`.
+    ///
+    /// # Safety
+    /// The CPU has the instructions of this type.
+    unsafe fn mul_add(self, factor: Self, term: Self) -> Self;
+}
+
+/// Lanes that the compiler maps to what the instruction set has.
+#[derive(Clone, Copy)]
+pub(super) struct Lanes<const N: usize, const FMA: bool>([f32; N]);
+
+impl<const N: usize, const FMA: bool> Vector for Lanes<N, FMA> {
+    const LANES: usize = N;
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        Lanes([value; N])
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the caller's promise.
+        Lanes(unsafe { from.cast::<[f32; N]>().read() })
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: the caller's promise.
+        unsafe { to.cast::<[f32; N]>().write(self.0) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(self, factor: Self, term: Self) -> Self {
+        let mut sum = term.0;
+        for lane in 0..N {
+            sum[lane] = mul_add::<FMA>(self.0[lane], factor.0[lane], sum[lane]);
+        }
+        Lanes(sum)
+    }
+}
+
+/// Implements [`Vector`] with one intrinsic a function.
+#[cfg(target_arch = "x86_64")]
+macro_rules! vector {
+    ($register:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $mul_add:ident) => {
+        impl Vector for $register {
+            const LANES: usize = $lanes;
+
+            #[inline(always)]
+            unsafe fn splat(value: f32) -> Self {
+                // SAFETY: the caller's promise, as in the functions below.
+                unsafe { $splat(value) }
+            }
+
+            #[inline(always)]
+            unsafe fn load(from: *const f32) -> Self {
+                // SAFETY: as above.
+                unsafe { $load(from) }
+            }
+
+            #[inline(always)]
+            unsafe fn store(self, to: *mut f32) {
+                // SAFETY: as above.
+                unsafe { $store(to, self) }
+            }
+
+            #[inline(always)]
+            unsafe fn mul_add(self, factor: Self, term: Self) -> Self {
+                // SAFETY: as above.
+                unsafe { $mul_add(self, factor, term) }
+            }
+        }
+    };
+}
+/// Every x86-64 CPU has these.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn multiply_then_add(a: __m128, b: __m128, c: __m128) -> __m128 {
+    // SAFETY: SSE is part of the architecture.
+    unsafe { _mm_add_ps(_mm_mul_ps(a, b), c) }
+}
+#[cfg(target_arch = "x86_64")]
+vector!(__m128, 4, _mm_set1_ps, _mm_loadu_ps, _mm_storeu_ps, multiply_then_add);
+#[cfg(target_arch = "x86_64")]
+vector!(__m256, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_fmadd_ps);
+#[cfg(target_arch = "x86_64")]
+vector!(__m512, 16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_fmadd_ps);
+
+/// The vectors of an instruction set: wide ones for most channels, narrow ones for what remains of a wide one. What
+/// remains of a narrow one is left to single channels.
+pub(super) trait Level {
+    /// Whether it multiplies and adds in one step.
+    const FMA: bool;
+    /// For most channels.
+    type Wide: Vector;
+    /// For what remains of a wide one.
+    type Narrow: Vector;
+    /// One channel.
+    type Single: Vector;
+}
+
+/// Defines a [`Level`].
+macro_rules! level {
+    ($name:ident, $fma:literal, $wide:ty, $narrow:ty) => {
+        struct $name;
+
+        impl Level for $name {
+            const FMA: bool = $fma;
+            type Wide = $wide;
+            type Narrow = $narrow;
+            type Single = Lanes<1, $fma>;
+        }
+    };
+}
+#[cfg(target_arch = "x86_64")]
+level!(Portable, false, __m128, __m128);
+#[cfg(not(target_arch = "x86_64"))]
+level!(Portable, false, Lanes<4, false>, Lanes<4, false>);
+#[cfg(target_arch = "aarch64")]
+level!(Neon, true, Lanes<4, true>, Lanes<4, true>);
+#[cfg(target_arch = "x86_64")]
+level!(Avx2, true, __m256, __m256);
+#[cfg(target_arch = "x86_64")]
+level!(Avx512, true, __m512, __m256);
+
+/// Code that exists once for every instruction set.
+pub(super) trait Kernel {
+    /// Runs on level `L`; `#[inline(always)]`, so that it is compiled with the instructions of its caller.
+    ///
+    /// # Safety
+    /// The CPU has the instructions of `L`; and what the kernel itself asks for.
+    unsafe fn run<L: Level>(self);
+}
+
+/// Runs a kernel with the instructions of `isa`.
+///
+/// # Safety
+/// What the kernel itself asks for.
+pub(super) unsafe fn run_kernel(isa: Isa, kernel: impl Kernel) {
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn avx2(kernel: impl Kernel) {
+        // SAFETY: this function has these features.
+        unsafe { kernel.run::<Avx2>() }
+    }
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+    unsafe fn avx512(kernel: impl Kernel) {
+        // SAFETY: this function has these features.
+        unsafe { kernel.run::<Avx512>() }
+    }
+    // SAFETY: an `Isa` of a kind exists only where the CPU has its features.
+    unsafe {
+        match isa.kind() {
+            #[cfg(target_arch = "x86_64")]
+            IsaKind::Avx512 => avx512(kernel),
+            #[cfg(target_arch = "x86_64")]
+            IsaKind::Avx2 => avx2(kernel),
+            #[cfg(target_arch = "aarch64")]
+            IsaKind::Neon => kernel.run::<Neon>(),
+            _ => kernel.run::<Portable>(),
+        }
+    }
+}
+
+/// What is done with each vector of channels.
+pub(super) trait PerVector {
+    /// Works on the channels from `channel` on that `V` holds.
+    ///
+    /// # Safety
+    /// The CPU has the instructions of `V`, and the channels exist.
+    unsafe fn at<V: Vector>(&mut self, channel: usize);
+}
+
+/// Covers `channels` with the widest vectors that fit, and returns those that remain after the narrow ones.
+///
+/// # Safety
+/// The CPU has the instructions of `L`, and the channels exist.
+#[inline(always)]
+pub(super) unsafe fn over_vectors<L: Level>(
+    channels: Range<usize>,
+    work: &mut impl PerVector,
+) -> Range<usize> {
+    let mut channel = channels.start;
+    // SAFETY: the caller's promise; every vector ends within `channels`.
+    unsafe {
+        while channel + L::Wide::LANES <= channels.end {
+            work.at::<L::Wide>(channel);
+            channel += L::Wide::LANES;
+        }
+        while L::Narrow::LANES < L::Wide::LANES && channel + L::Narrow::LANES <= channels.end {
+            work.at::<L::Narrow>(channel);
+            channel += L::Narrow::LANES;
+        }
+    }
+    channel..channels.end
+}
+
+/// Covers all `channels`: [`over_vectors`], then one by one.
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+pub(super) unsafe fn over_channels<L: Level>(channels: Range<usize>, work: &mut impl PerVector) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        for channel in over_vectors::<L>(channels, work) {
+            work.at::<L::Single>(channel);
+        }
+    }
+}
+
+/// Repeats the body with a constant index, so that what depends on it is settled when it is compiled.
+macro_rules! unroll {
+    ($index:ident < $count:expr, $body:block) => {
+        unroll!(@ $index, $count, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18)
+    };
+    (@ $index:ident, $count:expr, $body:block, $($value:literal)*) => {
+        const { assert!($count <= 19) };
+        $({
+            let $index: usize = $value;
+            if $index < $count $body
+        })*
+    };
+}
+pub(super) use unroll;
