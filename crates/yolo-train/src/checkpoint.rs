@@ -308,7 +308,11 @@ impl RunState {
             ("ema_trained", &learner.ema_trained),
             ("ema_buffers", &learner.ema_buffers),
         ];
-        save(path, vectors.map(|(name, values)| (name.to_string(), vec![values.len()], &values[..])).into(), &card)
+        save(
+            path,
+            vectors.map(|(name, values)| (name.to_string(), vec![values.len()], &values[..])).into(),
+            &card,
+        )
     }
 
     /// Reads a state.
@@ -318,11 +322,13 @@ impl RunState {
     pub fn read(path: &Path) -> Result<Self, TrainError> {
         let (bytes, origin) = (files::read(path)?, path.display().to_string());
         let no_state = |reason: String| TrainError::WeightsFormat { origin: origin.clone(), reason };
-        let card: StateCard = metadata(&bytes, &origin)?.ok_or_else(|| no_state("expected the state of a run".into()))?;
+        let card: StateCard =
+            metadata(&bytes, &origin)?.ok_or_else(|| no_state("expected the state of a run".into()))?;
         let file = open(&bytes, &origin)?;
         let vector = |name: &str| {
             let view = file.tensor(name).ok();
-            view.and_then(|view| floats(&view)).ok_or_else(|| no_state(format!("expected a vector of floats `{name}`")))
+            view.and_then(|view| floats(&view))
+                .ok_or_else(|| no_state(format!("expected a vector of floats `{name}`")))
         };
         let learner = LearnerState {
             last_step: card.last_step,

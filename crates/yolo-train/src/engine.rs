@@ -54,7 +54,11 @@ impl CpuNetwork {
 }
 
 impl Trainable for CpuNetwork {
-    fn forward(&mut self, batch: ImageBatch<'_>, uniform: &mut dyn FnMut() -> f64) -> Result<HeadLogits, TrainError> {
+    fn forward(
+        &mut self,
+        batch: ImageBatch<'_>,
+        uniform: &mut dyn FnMut() -> f64,
+    ) -> Result<HeadLogits, TrainError> {
         self.lay_out(batch.plan_size())?;
         let (_, plan) = self.plan.as_mut().expect("just laid out");
         plan.forward(&mut self.params, batch.images, uniform)?;
@@ -64,7 +68,8 @@ impl Trainable for CpuNetwork {
     fn backward(&mut self, gradient: &HeadLogits, gradients: &mut [f32]) {
         let ((images, ..), plan) = self.plan.as_mut().expect("a forward pass came before");
         let levels = self.head.strides.len();
-        let counts: Vec<usize> = (0..levels).map(|level| plan.output_shape(level).positions() / *images).collect();
+        let counts: Vec<usize> =
+            (0..levels).map(|level| plan.output_shape(level).positions() / *images).collect();
         for (level, range) in anchor_ranges(&counts).enumerate() {
             scatter(&gradient.boxes, *images, range.clone(), &counts, plan.output_grad(level));
             scatter(&gradient.classes, *images, range, &counts, plan.output_grad(levels + level));
@@ -95,7 +100,13 @@ impl CpuDetector {
     ///
     /// # Errors
     /// When a node has no kernel.
-    pub fn new(graph: Arc<Graph>, head: HeadNodes, params: &Params, keep_logits: bool, isa: Isa) -> Result<Self, TrainError> {
+    pub fn new(
+        graph: Arc<Graph>,
+        head: HeadNodes,
+        params: &Params,
+        keep_logits: bool,
+        isa: Isa,
+    ) -> Result<Self, TrainError> {
         let maps = if keep_logits { raw_maps(&head) } else { Vec::new() };
         let outputs = [vec![head.predictions], maps].concat();
         let model = InferModel::new(graph, params, &outputs, isa)?;
@@ -105,6 +116,11 @@ impl CpuDetector {
     /// Side of the coarsest cell: image sides must be multiples of it.
     pub fn max_stride(&self) -> usize {
         self.head.strides.iter().copied().max().expect("a head has levels")
+    }
+
+    /// Stride of every level in input pixels.
+    pub fn strides(&self) -> &[usize] {
+        &self.head.strides
     }
 
     /// Number of classes.
@@ -136,7 +152,9 @@ impl CpuDetector {
         let (batch, height, width) = size;
         Ok(match self.plans.entry(size) {
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::hash_map::Entry::Vacant(entry) => entry.insert(self.model.plan(batch, height, width)?),
+            std::collections::hash_map::Entry::Vacant(entry) => {
+                entry.insert(self.model.plan(batch, height, width)?)
+            }
         })
     }
 }

@@ -1,5 +1,7 @@
 use crate::LoadReport;
 use box_geometry::GeometryError;
+use detect_data::DataError;
+use detect_eval::EvalError;
 use net_cpu::NetError;
 use net_graph::GraphError;
 use std::io;
@@ -21,9 +23,13 @@ pub enum TrainError {
     WeightsFormat { origin: String, reason: String },
     #[error("{origin}: the weights do not fit this model: {report}")]
     WeightsMismatch { origin: String, report: Box<LoadReport> },
-    #[error("saved state: expected vectors of {expected:?} values, got {got:?}; it belongs to another model or optimizer")]
+    #[error(
+        "saved state: expected vectors of {expected:?} values, got {got:?}; it belongs to another model or optimizer"
+    )]
     StateMismatch { expected: [usize; 7], got: [usize; 7] },
-    #[error("batch {batch} of the run: the loss is {loss}; lower the learning rate (lr0) or check the labels")]
+    #[error(
+        "batch {batch} of the run: the loss is {loss}; lower the learning rate (lr0) or check the labels"
+    )]
     Diverged { batch: usize, loss: f64 },
     #[error(transparent)]
     Graph(#[from] GraphError),
@@ -33,4 +39,8 @@ pub enum TrainError {
     Loss(#[from] LossError),
     #[error(transparent)]
     Geometry(#[from] GeometryError),
+    #[error(transparent)]
+    Data(#[from] DataError),
+    #[error(transparent)]
+    Eval(#[from] EvalError),
 }

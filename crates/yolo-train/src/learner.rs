@@ -1,8 +1,8 @@
 //! One batch after another: forward, loss, backward, and every so often a step.
 
 use crate::{
-    Ema, HeadLogits, ImageBatch, LearnerState, Optimizer, OptimizerSettings, Rates, Segment, TrainError, Trainable,
-    clip_gradient, full_accumulate, step_stream,
+    Ema, HeadLogits, ImageBatch, LearnerState, Optimizer, OptimizerSettings, Rates, Segment, TrainError,
+    Trainable, clip_gradient, full_accumulate, step_stream,
 };
 use box_geometry::AnchorGrid;
 use cpu_kernels::Isa;
@@ -34,7 +34,12 @@ pub struct Learner<N> {
 ///
 /// # Errors
 /// When the head has no class or fewer than two bins.
-pub fn detection_loss(gains: LossGains, rules: Rules, classes: usize, bins: usize) -> Result<DetectionLoss, TrainError> {
+pub fn detection_loss(
+    gains: LossGains,
+    rules: Rules,
+    classes: usize,
+    bins: usize,
+) -> Result<DetectionLoss, TrainError> {
     let rules = match rules {
         Rules::Classic => yolo_loss::Rules::Classic,
         Rules::Current => yolo_loss::Rules::Current,
@@ -47,7 +52,14 @@ pub fn detection_loss(gains: LossGains, rules: Rules, classes: usize, bins: usiz
 impl<N: Trainable> Learner<N> {
     /// A network before its first step. `strides` are those of the head's levels; parameters whose names begin with one
     /// of the `frozen` prefixes are not stepped.
-    pub fn new(network: N, loss: DetectionLoss, strides: Vec<usize>, spec: &TrainSpec, frozen: &[String], isa: Isa) -> Self {
+    pub fn new(
+        network: N,
+        loss: DetectionLoss,
+        strides: Vec<usize>,
+        spec: &TrainSpec,
+        frozen: &[String],
+        isa: Isa,
+    ) -> Self {
         let Params { layout, trained, buffers } = network.params();
         let settings = OptimizerSettings {
             rule: spec.optimizer,
@@ -55,7 +67,8 @@ impl<N: Trainable> Learner<N> {
             weight_decay: scaled_weight_decay(spec),
             isa,
         };
-        let optimizer = Optimizer::new(settings, segments(layout, frozen, spec.backbone_lr_factor), trained.len());
+        let optimizer =
+            Optimizer::new(settings, segments(layout, frozen, spec.backbone_lr_factor), trained.len());
         let ema = Ema::new(trained, buffers, 0, spec.ema_decay, spec.ema_tau, isa);
         let gradients = vec![0.0; trained.len()];
         let (clip_norm, seed) = (spec.clip_norm, spec.seed);
@@ -66,7 +79,13 @@ impl<N: Trainable> Learner<N> {
     ///
     /// # Errors
     /// When the batch does not suit the network, or the loss is no longer a number.
-    pub fn learn(&mut self, batch: ImageBatch<'_>, targets: &Targets, number: usize, rates: &Rates) -> Result<LossValue, TrainError> {
+    pub fn learn(
+        &mut self,
+        batch: ImageBatch<'_>,
+        targets: &Targets,
+        number: usize,
+        rates: &Rates,
+    ) -> Result<LossValue, TrainError> {
         let grid = AnchorGrid::for_input(batch.size, &self.strides)?;
         let logits = self.network.forward(batch, &mut step_stream(self.seed, number))?;
         let (loss, gradient) = self.value_and_gradient(&logits, &grid, targets)?;
@@ -81,7 +100,12 @@ impl<N: Trainable> Learner<N> {
         Ok(loss)
     }
 
-    fn value_and_gradient(&self, logits: &HeadLogits, grid: &AnchorGrid, targets: &Targets) -> Result<(LossValue, HeadLogits), TrainError> {
+    fn value_and_gradient(
+        &self,
+        logits: &HeadLogits,
+        grid: &AnchorGrid,
+        targets: &Targets,
+    ) -> Result<(LossValue, HeadLogits), TrainError> {
         let HeadLogits { boxes, classes } = logits;
         let mut gradient = HeadLogits { boxes: vec![0.0; boxes.len()], classes: vec![0.0; classes.len()] };
         let HeadLogits { boxes: d_boxes, classes: d_classes } = &mut gradient;
@@ -147,7 +171,8 @@ impl<N: Trainable> Learner<N> {
         (params.trained, params.buffers) = (state.trained, state.buffers);
         self.gradients = state.gradients;
         self.optimizer.restore(state.moments);
-        (self.ema.trained, self.ema.buffers, self.ema.updates) = (state.ema_trained, state.ema_buffers, state.ema_updates);
+        (self.ema.trained, self.ema.buffers, self.ema.updates) =
+            (state.ema_trained, state.ema_buffers, state.ema_updates);
         self.last_step = state.last_step;
         Ok(())
     }
@@ -156,7 +181,8 @@ impl<N: Trainable> Learner<N> {
 /// Lengths of all vectors of a state.
 fn lengths(state: &LearnerState) -> [usize; 7] {
     let LearnerState { trained, buffers, gradients, moments, ema_trained, ema_buffers, .. } = state;
-    [trained, buffers, gradients, &moments.first, &moments.second, ema_trained, ema_buffers].map(|vector| vector.len())
+    [trained, buffers, gradients, &moments.first, &moments.second, ema_trained, ema_buffers]
+        .map(|vector| vector.len())
 }
 
 /// Weight decay for the images that really go into a step, since the given one is meant for the nominal batch.

@@ -41,8 +41,8 @@ pub trait Observer {
     /// A batch was learned.
     fn batch_done(&mut self, _progress: &BatchProgress) {}
 
-    /// A batch of validation images was run: images done, images in all.
-    fn validation_batch_done(&mut self, _done: usize, _images: usize) {}
+    /// A batch of validation images was run: batches done, batches in all.
+    fn validation_batch_done(&mut self, _done: usize, _batches: usize) {}
 
     /// An epoch was validated and saved.
     fn epoch_done(&mut self, _progress: &EpochProgress<'_>) {}

@@ -33,7 +33,11 @@ pub trait Trainable {
     ///
     /// # Errors
     /// When the images do not suit the network.
-    fn forward(&mut self, batch: ImageBatch<'_>, uniform: &mut dyn FnMut() -> f64) -> Result<HeadLogits, TrainError>;
+    fn forward(
+        &mut self,
+        batch: ImageBatch<'_>,
+        uniform: &mut dyn FnMut() -> f64,
+    ) -> Result<HeadLogits, TrainError>;
 
     /// Adds the gradient of every trained parameter to `gradients`, which is laid out as [`Params::trained`] is.
     /// Belongs to the last forward pass; parameters must not have changed since.

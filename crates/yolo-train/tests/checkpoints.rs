@@ -4,7 +4,8 @@ use net_cpu::Params;
 use net_graph::{Builder, Conv, Graph, Init, Padding};
 use std::path::Path;
 use yolo_train::{
-    EpochRow, LearnerState, ModelCard, Moments, RunState, TrainError, WeightsFile, initial_params, save_weights,
+    EpochRow, LearnerState, ModelCard, Moments, RunState, TrainError, WeightsFile, initial_params,
+    save_weights,
 };
 
 /// A backbone of one convolution with norm, and a head with that many classes.

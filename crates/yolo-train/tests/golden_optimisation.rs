@@ -94,7 +94,8 @@ fn golden_optimisers() {
     for entry in entries("optimisers") {
         let file = entry.tensors();
         for (name, rule, momentum, weight_decay, lr_factor) in TRAJECTORIES {
-            let settings = OptimizerSettings { rule, beta1: momentum.unwrap_or(0.0), weight_decay, isa: Isa::best() };
+            let settings =
+                OptimizerSettings { rule, beta1: momentum.unwrap_or(0.0), weight_decay, isa: Isa::best() };
             follow(&file, name, settings, momentum, lr_factor, entry.tolerance(&["abs"]));
         }
     }
@@ -129,8 +130,14 @@ fn golden_moving_average() {
         let (start, weights) = (file.f32("start"), file.f32("weights"));
         for (case, settings) in entry.meta.as_object().expect("cases in `meta`") {
             let number = |key: &str| settings[key].as_f64().expect("a number");
-            let mut ema =
-                Ema::new(&start, &start, number("updates_before") as u64, number("decay"), number("tau"), Isa::best());
+            let mut ema = Ema::new(
+                &start,
+                &start,
+                number("updates_before") as u64,
+                number("decay"),
+                number("tau"),
+                Isa::best(),
+            );
             let (decay, want) = (file.f32(&format!("{case}/decay")), file.f32(&format!("{case}/ema")));
             for (k, weights) in weights.chunks(start.len()).enumerate() {
                 ema.update(weights, weights);
