@@ -1,5 +1,6 @@
 //! Batch norm (Ioffe and Szegedy, arXiv 1502.03167).
 
+use crate::channel::{channel_means, per_channel};
 use candle_core::{Result, Tensor, Var};
 
 /// The parameters of one [`net_graph::Op::BatchNorm`]; all are `[C]`.
@@ -16,16 +17,15 @@ pub(crate) struct BatchNorm<'a> {
 impl BatchNorm<'_> {
     /// Normalises by the running statistics, as constants.
     pub(crate) fn eval(&self, x: &Tensor) -> Result<Tensor> {
-        let mean = per_channel(&self.running_mean.as_detached_tensor())?;
-        let variance = per_channel(&self.running_var.as_detached_tensor())?;
-        self.scaled(&x.broadcast_sub(&mean)?, &variance)
+        let centred = x.broadcast_sub(&per_channel(&self.running_mean.as_detached_tensor(), x)?)?;
+        self.scaled(&centred, &self.running_var.as_detached_tensor())
     }
 
     /// Normalises by the batch's statistics, through which the gradient flows, and lets the running ones follow.
     pub(crate) fn train(&self, x: &Tensor) -> Result<Tensor> {
-        let mean = x.mean_keepdim((0, 2, 3))?; // [1, C, 1, 1]
-        let centred = x.broadcast_sub(&mean)?;
-        let variance = centred.sqr()?.mean_keepdim((0, 2, 3))?;
+        let mean = channel_means(x)?; // [C]
+        let centred = x.broadcast_sub(&per_channel(&mean, x)?)?;
+        let variance = channel_means(&centred.sqr()?)?;
 
         let count = x.elem_count() / x.dim(1)?;
         let unbiased = count as f64 / (count - 1).max(1) as f64;
@@ -36,17 +36,12 @@ impl BatchNorm<'_> {
 
     fn scaled(&self, centred: &Tensor, variance: &Tensor) -> Result<Tensor> {
         let deviation = (variance + self.eps)?.sqrt()?;
-        let scale = per_channel(&self.gamma)?.div(&deviation)?;
-        centred.broadcast_mul(&scale)?.broadcast_add(&per_channel(&self.beta)?)
+        let scale = per_channel(&(&self.gamma / deviation)?, centred)?;
+        centred.broadcast_mul(&scale)?.broadcast_add(&per_channel(&self.beta, centred)?)
     }
 
     fn follow(&self, running: &Var, batch: &Tensor) -> Result<()> {
         let kept = (running.as_detached_tensor() * (1.0 - self.momentum))?;
-        running.set(&(kept + (batch.flatten_all()? * self.momentum)?)?)
+        running.set(&(kept + (batch * self.momentum)?)?)
     }
-}
-
-/// `[C]` as `[1, C, 1, 1]`.
-fn per_channel(values: &Tensor) -> Result<Tensor> {
-    values.reshape((1, values.elem_count(), 1, 1))
 }

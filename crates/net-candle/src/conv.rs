@@ -1,5 +1,6 @@
 //! Convolution and linear layers.
 
+use crate::channel::per_channel;
 use crate::window::Window;
 use candle_core::{Result, Tensor};
 use net_graph::Conv;
@@ -16,7 +17,7 @@ pub(crate) fn conv2d(x: &Tensor, conv: Conv, weight: &Tensor, bias: Option<&Tens
         grouped(x, window, conv, weight)?
     };
     match bias {
-        Some(bias) => y.broadcast_add(&bias.reshape((1, out, 1, 1))?),
+        Some(bias) => y.broadcast_add(&per_channel(bias, &y)?),
         None => Ok(y),
     }
 }
@@ -38,8 +39,8 @@ fn dense(x: &Tensor, window: Window, conv: Conv, weight: &Tensor) -> Result<Tens
 /// The sum over the kernel's cells of what each sees times its weight.
 fn depthwise(x: &Tensor, window: Window, weight: &Tensor) -> Result<Tensor> {
     let (channels, _, kernel, _) = weight.dims4()?;
-    let weight = weight.reshape((1, channels, kernel * kernel))?;
-    let term = |(i, tap): (usize, Tensor)| tap.broadcast_mul(&weight.narrow(2, i, 1)?.unsqueeze(3)?);
+    let weight = weight.reshape((channels, kernel * kernel))?;
+    let term = |(i, tap): (usize, Tensor)| tap.broadcast_mul(&per_channel(&weight.narrow(1, i, 1)?, x)?);
     sum(window.taps(x, 0.0)?.into_iter().enumerate().map(term).collect::<Result<_>>()?)
 }
 

@@ -41,6 +41,7 @@
 
 mod activation;
 mod batch_norm;
+mod channel;
 mod conv;
 mod decode;
 mod drop;

@@ -5,7 +5,10 @@ use candle_nn::{VarBuilder, VarMap};
 use net_candle::{CandleNet, CandleNetError, Mode};
 use net_graph::{Activation, Builder, Conv, Graph, GraphError, Init, NodeId, Padding};
 
-fn graph(channels: usize, build: impl FnOnce(&mut Builder, NodeId) -> Result<NodeId, GraphError>) -> (Graph, NodeId) {
+fn graph(
+    channels: usize,
+    build: impl FnOnce(&mut Builder, NodeId) -> Result<NodeId, GraphError>,
+) -> (Graph, NodeId) {
     let mut b = Builder::new();
     let image = b.input("image", channels).unwrap();
     let out = build(&mut b, image).unwrap();
@@ -13,9 +16,13 @@ fn graph(channels: usize, build: impl FnOnce(&mut Builder, NodeId) -> Result<Nod
 }
 
 /// A network in f64 whose parameters start as the graph says, with all random numbers one half.
-fn network(channels: usize, build: impl FnOnce(&mut Builder, NodeId) -> Result<NodeId, GraphError>) -> (CandleNet, NodeId) {
+fn network(
+    channels: usize,
+    build: impl FnOnce(&mut Builder, NodeId) -> Result<NodeId, GraphError>,
+) -> (CandleNet, NodeId) {
     let (graph, out) = graph(channels, build);
-    let net = CandleNet::new(graph, &Device::Cpu, DType::F64, |param| param.init.values(param.len(), &mut || 0.5));
+    let net =
+        CandleNet::new(graph, &Device::Cpu, DType::F64, |param| param.init.values(param.len(), &mut || 0.5));
     (net.unwrap(), out)
 }
 
@@ -53,7 +60,9 @@ fn padding_never_wins_the_maximum() {
 #[test]
 fn clipped_activations_are_flat_at_their_bounds() {
     let map = images(&[-1.0, 0.0, 3.0, 6.0, 7.0, f64::NAN], [1, 1, 1, 6]);
-    for (activation, slope) in [(Activation::Relu, [0.0, 0.0, 1.0, 1.0, 1.0]), (Activation::Relu6, [0.0, 0.0, 1.0, 0.0, 0.0])] {
+    for (activation, slope) in
+        [(Activation::Relu, [0.0, 0.0, 1.0, 1.0, 1.0]), (Activation::Relu6, [0.0, 0.0, 1.0, 0.0, 0.0])]
+    {
         let (net, out) = network(1, |b, x| b.activation("act", x, activation));
         assert_eq!(image_gradient(&net, out, &map)[..5], slope, "{activation:?}");
         assert!(flat(&net.forward(&map, &[out], Mode::Eval).unwrap()[0])[5].is_nan(), "{activation:?}");
@@ -156,7 +165,9 @@ fn a_var_map_shares_its_variables_and_lacks_none() {
     assert_eq!(map.all_vars().len(), 5);
     assert_eq!(flat(&map.data().lock().unwrap()["net.conv.weight"]), [0.5, 0.5]);
 
-    map.data().lock().unwrap()["net.conv.weight"].set(&Tensor::full(3f32, (2, 1, 1, 1), &Device::Cpu).unwrap()).unwrap();
+    map.data().lock().unwrap()["net.conv.weight"]
+        .set(&Tensor::full(3f32, (2, 1, 1, 1), &Device::Cpu).unwrap())
+        .unwrap();
     assert_eq!(flat(net.var("conv.weight").unwrap()), [3.0, 3.0]);
     let again = CandleNet::from_var_builder(graph(1, build).0, &vb, &mut || 0.25).unwrap();
     assert_eq!(flat(again.var("conv.weight").unwrap()), [3.0, 3.0]);
@@ -184,7 +195,9 @@ fn what_does_not_fit_is_refused() {
     assert!(matches!(new(DType::F16, 3), Err(CandleNetError::NumberType { .. })));
     assert!(matches!(new(DType::F32, 2), Err(CandleNetError::Values { .. })));
     let (net, out) = new(DType::F32, 3).unwrap();
-    let forward = |dims: &[usize], dtype| net.forward(&Tensor::zeros(dims, dtype, &Device::Cpu).unwrap(), &[out], Mode::Eval);
+    let forward = |dims: &[usize], dtype| {
+        net.forward(&Tensor::zeros(dims, dtype, &Device::Cpu).unwrap(), &[out], Mode::Eval)
+    };
     assert!(matches!(forward(&[1, 2, 4, 4], DType::F32), Err(CandleNetError::Images { .. })));
     assert!(matches!(forward(&[1, 3, 4, 4], DType::F64), Err(CandleNetError::Images { .. })));
     assert!(matches!(forward(&[1, 3, 0, 4], DType::F32), Err(CandleNetError::Graph(_))));

@@ -88,7 +88,8 @@ fn efficientnet_forward_is_golden() {
             "pooled" => nodes.pooled,
             "logits" => nodes.logits,
             reduction => {
-                let number = reduction.strip_prefix("reduction_").and_then(|number| number.parse::<usize>().ok());
+                let number =
+                    reduction.strip_prefix("reduction_").and_then(|number| number.parse::<usize>().ok());
                 nodes.endpoints.reductions[number.unwrap_or_else(|| panic!("endpoint `{reduction}`")) - 1]
             }
         };
@@ -133,14 +134,26 @@ fn yolov8_forward_is_golden() {
             let raw = Tensor::cat(&maps[1..], 1).unwrap();
             for (kind, map) in [("neck", &maps[0]), ("map", &raw)] {
                 let name = format!("{kind}_p{}", level.stride.ilog2());
-                assert_close_to_max(&format!("{}: {name}", entry.file), &flat(map), &want.f32(&name), tolerance);
+                assert_close_to_max(
+                    &format!("{}: {name}", entry.file),
+                    &flat(map),
+                    &want.f32(&name),
+                    tolerance,
+                );
             }
         }
         let dims = want.dims("pred"); // [B, 4 + K, A]
         let (got, want) = (maps[0].reshape(dims.as_slice()).unwrap(), tensor(want.f32("pred"), &dims));
-        for (what, start, len, tolerance) in [("boxes", 0, 4, "boxes_abs_px"), ("scores", 4, class_count, "scores_abs")] {
+        for (what, start, len, tolerance) in
+            [("boxes", 0, 4, "boxes_abs_px"), ("scores", 4, class_count, "scores_abs")]
+        {
             let part = |tensor: &Tensor| flat(&tensor.narrow(1, start, len).unwrap());
-            assert_close(&format!("{}: {what}", entry.file), &part(&got), &part(&want), entry.tolerance(&[tolerance]));
+            assert_close(
+                &format!("{}: {what}", entry.file),
+                &part(&got),
+                &part(&want),
+                entry.tolerance(&[tolerance]),
+            );
         }
     }
 }
@@ -157,7 +170,8 @@ fn logits_of_real_weights_are_golden() {
     for entry in entries("effnet_real_weights") {
         let variant = entry.file.trim_start_matches("real_").trim_end_matches(".safetensors");
         let weights = Tensors::read(&dir.join(format!("efficientnet_{variant}.safetensors")));
-        let model = format!("{}efficientnet_{variant}", if entry.meta["padding"] == "SAME" { "tf_" } else { "" });
+        let model =
+            format!("{}efficientnet_{variant}", if entry.meta["padding"] == "SAME" { "tf_" } else { "" });
         let bn_eps = entry.meta["bn_eps"].as_f64().expect("`meta.bn_eps`");
         let (graph, nodes) = classifier(&model, weights.dims("classifier.weight")[0], bn_eps, 0.1);
         let net = network(graph, |param| weights.f32(&param.name));

@@ -73,7 +73,15 @@ impl Case {
     }
 
     /// The derivative of the loss along a direction in which every value changes.
-    fn check_direction(&self, net: &CandleNet, image: &Var, name: &str, var: &Var, gradient: &Tensor, direction: &Tensor) {
+    fn check_direction(
+        &self,
+        net: &CandleNet,
+        image: &Var,
+        name: &str,
+        var: &Var,
+        gradient: &Tensor,
+        direction: &Tensor,
+    ) {
         let start = var.as_tensor().copy().unwrap().detach();
         let loss_at = |step: f64| {
             var.set(&(&start + (direction * step).unwrap()).unwrap()).unwrap();
@@ -247,7 +255,8 @@ fn a_frozen_batch_norm_passes_gradients_by_its_running_statistics() {
 
 #[test]
 fn every_kind_of_node_has_a_case() {
-    let covered: BTreeSet<usize> = cases().iter().map(|case| kind(&case.graph.node(case.target).op)).collect();
+    let covered: BTreeSet<usize> =
+        cases().iter().map(|case| kind(&case.graph.node(case.target).op)).collect();
     let missing: Vec<usize> = (0..KINDS).filter(|kind| !covered.contains(kind)).collect();
     assert!(missing.is_empty(), "kinds without a case, by their number above: {missing:?}");
 }
