@@ -18,7 +18,7 @@ pub enum CandleNetError {
     #[error(transparent)]
     Graph(#[from] GraphError),
     #[error("node `{node}` ({kind}): {source}")]
-    Node { node: String, kind: &'static str, source: candle_core::Error },
+    Node { node: String, kind: &'static str, source: Box<candle_core::Error> },
     #[error("parameter `{param}`: {source}")]
-    Param { param: String, source: candle_core::Error },
+    Param { param: String, source: Box<candle_core::Error> },
 }

@@ -173,8 +173,11 @@ impl CandleNet {
             let inputs: Vec<Tensor> =
                 node.inputs.iter().map(|&input| read(&mut values, &mut uses, input)).collect();
             let run = self.run(node, images, &inputs, &mut mode);
-            let in_node =
-                |source| CandleNetError::Node { node: node.name.clone(), kind: node.op.kind(), source };
+            let in_node = |source| CandleNetError::Node {
+                node: node.name.clone(),
+                kind: node.op.kind(),
+                source: Box::new(source),
+            };
             values[id.0] = Some(run.map_err(in_node)?);
         }
         Ok(outputs.iter().map(|&output| read(&mut values, &mut uses, output)).collect())
@@ -212,50 +215,44 @@ impl CandleNet {
         mode: &mut Mode<'_>,
     ) -> candle_core::Result<Tensor> {
         let param = |id: ParamId| self.param(id, mode);
-        match (&node.op, inputs) {
-            (Op::Input, _) => Ok(images.clone()),
-            (Op::ChannelAffine { scale, shift }, [x]) => {
+        let x = inputs.first().unwrap_or(images);
+        match &node.op {
+            Op::Input => Ok(x.clone()),
+            Op::ChannelAffine { scale, shift } => {
                 x.broadcast_mul(&self.constant(scale)?)?.broadcast_add(&self.constant(shift)?)
             }
-            (Op::Conv2d { conv, weight, bias }, [x]) => {
+            Op::Conv2d { conv, weight, bias } => {
                 conv::conv2d(x, *conv, &param(*weight), bias.map(param).as_ref())
             }
-            (&Op::BatchNorm { gamma, beta, mean, var, eps, momentum }, [x]) => {
+            &Op::BatchNorm { gamma, beta, mean, var, eps, momentum } => {
                 let (running_mean, running_var) = (&self.vars[mean.0], &self.vars[var.0]);
-                let norm = BatchNorm {
-                    gamma: param(gamma),
-                    beta: param(beta),
-                    running_mean,
-                    running_var,
-                    eps,
-                    momentum,
-                };
+                let (gamma_value, beta) = (param(gamma), param(beta));
+                let norm = BatchNorm { gamma: gamma_value, beta, running_mean, running_var, eps, momentum };
                 match mode {
                     Mode::Train { .. } if !self.frozen[gamma.0] => norm.train(x),
                     _ => norm.eval(x),
                 }
             }
-            (Op::Activation(activation), [x]) => activation::activate(x, *activation),
-            (Op::Add, [left, right]) => left + right,
-            (Op::Gate, [x, gate]) => x.broadcast_mul(gate),
-            (Op::GlobalAvgPool, [x]) => resample::global_avg_pool(x),
-            (Op::MaxPool { kernel, stride }, [x]) => resample::max_pool(x, *kernel, *stride),
-            (Op::Upsample { factor }, [x]) => resample::upsample(x, *factor),
-            (Op::Concat, maps) => Tensor::cat(maps, 1),
-            (Op::Slice { start, len }, [x]) => x.narrow(1, *start, *len),
-            (Op::DropPath { rate }, [x]) => match mode {
+            Op::Activation(activation) => activation::activate(x, *activation),
+            Op::Add => x + &inputs[1],
+            Op::Gate => x.broadcast_mul(&inputs[1]),
+            Op::GlobalAvgPool => resample::global_avg_pool(x),
+            Op::MaxPool { kernel, stride } => resample::max_pool(x, *kernel, *stride),
+            Op::Upsample { factor } => resample::upsample(x, *factor),
+            Op::Concat => Tensor::cat(inputs, 1),
+            Op::Slice { start, len } => x.narrow(1, *start, *len),
+            Op::DropPath { rate } => match mode {
                 Mode::Train { uniform } => drop::drop_path(x, *rate, uniform),
                 Mode::Eval => Ok(x.clone()),
             },
-            (Op::Dropout { rate }, [x]) => match mode {
+            Op::Dropout { rate } => match mode {
                 Mode::Train { uniform } => drop::dropout(x, *rate, uniform),
                 Mode::Eval => Ok(x.clone()),
             },
-            (Op::Linear { weight, bias }, [x]) => conv::linear(x, &param(*weight), &param(*bias)),
-            (Op::DecodeDetections { strides, bins, .. }, maps) => {
-                decode::decode_detections(maps, strides, &param(*bins))
+            Op::Linear { weight, bias } => conv::linear(x, &param(*weight), &param(*bias)),
+            Op::DecodeDetections { strides, bins, .. } => {
+                decode::decode_detections(inputs, strides, &param(*bins))
             }
-            (_, inputs) => candle_core::bail!("{} inputs do not fit this kind of node", inputs.len()),
         }
     }
 
@@ -295,5 +292,5 @@ fn wrong_values(param: &Param, got: String) -> CandleNetError {
 }
 
 fn in_param(param: &Param) -> impl FnOnce(candle_core::Error) -> CandleNetError + '_ {
-    |source| CandleNetError::Param { param: param.name.clone(), source }
+    |source| CandleNetError::Param { param: param.name.clone(), source: Box::new(source) }
 }
