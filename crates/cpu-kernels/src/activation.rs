@@ -41,9 +41,12 @@ pub fn exp<const FMA: bool>(x: f32) -> f32 {
     let shifted = mul_add::<FMA>(x, std::f32::consts::LOG2_E, ROUND);
     let n = shifted - ROUND;
     let r = mul_add::<FMA>(n, -LN_2_LOW, mul_add::<FMA>(n, -LN_2_HIGH, x));
+    // Pairs first, so that the chain of dependent operations is short.
     let [c2, c3, c4, c5, c6] = POLYNOMIAL;
-    let p = mul_add::<FMA>(mul_add::<FMA>(mul_add::<FMA>(mul_add::<FMA>(c6, r, c5), r, c4), r, c3), r, c2);
-    let e_r = mul_add::<FMA>(p, r * r, r) + 1.0;
+    let r_2 = r * r;
+    let low = mul_add::<FMA>(c3, r, c2);
+    let high = mul_add::<FMA>(c6, r_2, mul_add::<FMA>(c5, r, c4));
+    let e_r = mul_add::<FMA>(mul_add::<FMA>(high, r_2, low), r_2, r) + 1.0;
     let two_n = f32::from_bits(shifted.to_bits().wrapping_add(127) << 23);
     e_r * two_n
 }
