@@ -24,11 +24,6 @@ impl Consumers {
         self.needed[id.0]
     }
 
-    /// True if the value is asked for from outside.
-    pub(crate) fn is_output(&self, id: NodeId) -> bool {
-        self.is_output[id.0]
-    }
-
     /// The one reader of the node's value, if there is exactly one and the value is not asked for from outside.
     pub(crate) fn sole(&self, id: NodeId) -> Option<NodeId> {
         match self.users[id.0][..] {

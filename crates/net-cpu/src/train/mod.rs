@@ -8,7 +8,7 @@ use crate::consumers::Consumers;
 use crate::memory::{self, Life};
 use crate::placement::Placement;
 use crate::{Images, NetError, ParamLayout, Params};
-use compile::{Backward, Forward, Schedule};
+use compile::Schedule;
 use cpu_kernels::{Arena, Isa, MapMut, MapRef, Region};
 use net_graph::{Graph, NodeId, Shape};
 use state::State;
