@@ -1,10 +1,9 @@
 //! The gradient of a convolution's weight.
 
 use std::cell::Cell;
-use std::ops::Range;
 use std::thread::LocalKey;
 
-use super::grid::Grid;
+use super::grid::{Grid, Place};
 use super::micro::{MicroKernels, Outer, micro_kernels};
 use super::pack::Panels;
 use crate::{Isa, MapMut, MapRef, Window, parallel};
@@ -96,8 +95,9 @@ impl WeightGradient<'_> {
         with(&CHUNK, |chunk| {
             for grid in &self.grids {
                 let positions = parallel::part(grid.positions(), cut.positions, 1, range);
+                let mut place = grid.place(positions.start);
                 for start in positions.clone().step_by(length) {
-                    chunk.locate(grid, self.x, start..(start + length).min(positions.end));
+                    chunk.locate(grid, self.x, &mut place, length.min(positions.end - start));
                     for panel in panels.clone() {
                         chunk.copy_panel(self.dy, &self.panels, panel);
                         // SAFETY: passed on to the caller.
@@ -140,8 +140,9 @@ impl WeightGradient<'_> {
             let sums = &sums[self.panels.start(panel) * self.depth..][..width * self.depth];
             for lane in 0..dw.positions() {
                 let dw = dw.row_mut(lane);
-                for (row, sums) in sums.chunks_exact(width).enumerate() {
-                    dw[row % channels * taps + row / channels] += sums[lane];
+                for (tap, sums) in sums.chunks_exact(channels * width).enumerate() {
+                    let sums = sums[lane..].iter().step_by(width);
+                    dw[tap..].iter_mut().step_by(taps).zip(sums).for_each(|(dw, sum)| *dw += sum);
                 }
             }
         });
@@ -177,21 +178,35 @@ struct Chunk {
 }
 
 impl Chunk {
-    fn locate(&mut self, grid: &Grid, x: MapRef, positions: Range<usize>) {
-        self.outputs.resize(positions.len(), 0);
-        self.rows.resize(grid.taps() * positions.len(), std::ptr::null());
+    fn locate(&mut self, grid: &Grid, x: MapRef, place: &mut Place, count: usize) {
+        self.outputs.resize(count, 0);
+        self.rows.resize(grid.taps() * count, std::ptr::null());
         self.zeros.resize(grid.channels().max(self.zeros.len()), 0.0);
-        grid.outputs(positions.clone(), &mut self.outputs);
-        grid.inputs(x, &self.zeros, positions, &mut self.rows);
+        grid.locate(x, &self.zeros, place, &mut self.outputs, &mut self.rows);
     }
 
     fn copy_panel(&mut self, dy: MapRef, panels: &Panels, panel: usize) {
         let (columns, width) = (panels.columns(panel..panel + 1), panels.width(panel));
         self.panel.resize(self.outputs.len() * width, 0.0);
-        for (&position, copy) in self.outputs.iter().zip(self.panel.chunks_exact_mut(width)) {
-            let row = &dy.row(position)[columns.clone()];
-            copy[..row.len()].copy_from_slice(row);
-            copy[row.len()..].fill(0.0);
+        match if columns.len() == width { width } else { 0 } {
+            8 => self.copy_columns::<8>(dy, columns.start),
+            16 => self.copy_columns::<16>(dy, columns.start),
+            32 => self.copy_columns::<32>(dy, columns.start),
+            _ => {
+                for (&position, copy) in self.outputs.iter().zip(self.panel.chunks_exact_mut(width)) {
+                    let row = &dy.row(position)[columns.clone()];
+                    copy[..row.len()].copy_from_slice(row);
+                    copy[row.len()..].fill(0.0);
+                }
+            }
+        }
+    }
+
+    /// Copies `N` columns: moves of a known size instead of a call a row.
+    fn copy_columns<const N: usize>(&mut self, dy: MapRef, start: usize) {
+        let (copies, _) = self.panel.as_chunks_mut::<N>();
+        for (&position, copy) in self.outputs.iter().zip(copies) {
+            copy.copy_from_slice(&dy.row(position)[start..][..N]);
         }
     }
 }

@@ -13,21 +13,32 @@ pub(super) const MAX_TAPS: usize = MAX_KERNEL * MAX_KERNEL;
 /// One axis of a [`Grid`]: cell `i` stands for cell `origin + i * step` of the output and reads, for every tap, cell
 /// `i * in_step + tap` of the input where that exists.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Axis {
+struct Axis {
     /// Cells of the grid.
-    pub(super) len: usize,
+    len: usize,
     /// Cells of the output map.
-    pub(super) out_len: usize,
+    out_len: usize,
     /// Output cell of grid cell 0.
-    pub(super) origin: usize,
+    origin: usize,
     /// Output cells from grid cell to grid cell.
-    pub(super) step: usize,
+    step: usize,
     /// Cells of the input map.
-    pub(super) in_len: usize,
+    in_len: usize,
     /// Input cells from grid cell to grid cell.
-    pub(super) in_step: usize,
-    taps: [isize; MAX_KERNEL],
+    in_step: usize,
+    taps: [Tap; MAX_KERNEL],
     tap_count: usize,
+}
+
+/// A tap along one axis.
+#[derive(Debug, Clone, Copy, Default)]
+struct Tap {
+    /// The input cell that grid cell 0 reads.
+    offset: isize,
+    /// The first grid cell that reads a cell of the map instead of padding ...
+    start: usize,
+    /// ... and the cell after the last.
+    end: usize,
 }
 
 impl Axis {
@@ -41,53 +52,35 @@ impl Axis {
         pad: usize,
     ) -> Self {
         let first = (cells.start * stride) as isize - pad as isize;
-        let mut axis = Axis {
-            len: cells.len(),
-            out_len,
-            origin: cells.start,
-            step: 1,
-            in_len,
-            in_step: stride,
-            taps: [0; MAX_KERNEL],
-            tap_count: 0,
-        };
-        (0..kernel).for_each(|k| axis.push(first + k as isize));
-        axis
+        let taps = (0..kernel).map(|k| first + k as isize);
+        Axis::new([cells.len(), out_len, cells.start, 1, in_len, stride], taps)
     }
 
     /// The input cells `phase`, `phase + stride` ... of a window along one axis, as the output of backward data.
     fn phase(phase: usize, out_len: usize, in_len: usize, kernel: usize, stride: usize, pad: usize) -> Self {
-        let mut axis = Axis {
-            len: in_len.saturating_sub(phase).div_ceil(stride),
-            out_len: in_len,
-            origin: phase,
-            step: stride,
-            in_len: out_len,
-            in_step: 1,
-            taps: [0; MAX_KERNEL],
-            tap_count: 0,
-        };
-        phase_taps(phase, kernel, stride, pad).for_each(|k| {
-            axis.push((phase as isize + pad as isize - k as isize) / stride as isize);
-        });
+        let cells = in_len.saturating_sub(phase).div_ceil(stride);
+        let taps = phase_taps(phase, kernel, stride, pad)
+            .map(|k| (phase as isize + pad as isize - k as isize) / stride as isize);
+        Axis::new([cells, in_len, phase, stride, out_len, 1], taps)
+    }
+
+    fn new(
+        [len, out_len, origin, step, in_len, in_step]: [usize; 6],
+        offsets: impl Iterator<Item = isize>,
+    ) -> Self {
+        let mut axis =
+            Axis { len, out_len, origin, step, in_len, in_step, taps: Default::default(), tap_count: 0 };
+        let cell = |input: isize| (input.max(0) as usize).div_ceil(in_step).min(len);
+        for offset in offsets {
+            axis.taps[axis.tap_count] =
+                Tap { offset, start: cell(-offset), end: cell(in_len as isize - offset) };
+            axis.tap_count += 1;
+        }
         axis
     }
 
-    fn push(&mut self, tap: isize) {
-        self.taps[self.tap_count] = tap;
-        self.tap_count += 1;
-    }
-
-    /// Offsets of the input cells that grid cell 0 reads.
-    fn taps(&self) -> &[isize] {
+    fn taps(&self) -> &[Tap] {
         &self.taps[..self.tap_count]
-    }
-
-    /// The input cell that grid cell `cell` reads at offset `tap`.
-    #[inline(always)]
-    fn input(&self, cell: usize, tap: isize) -> Option<usize> {
-        let input = (cell * self.in_step) as isize + tap;
-        (0..self.in_len as isize).contains(&input).then_some(input as usize)
     }
 }
 
@@ -177,62 +170,88 @@ impl Grid {
         self.channels
     }
 
-    /// Calls `visit(image, y, x)` with the place in the grid of each of `positions`.
-    #[inline(always)]
-    fn walk(&self, positions: Range<usize>, mut visit: impl FnMut(usize, usize, usize)) {
-        if positions.is_empty() {
-            return;
-        }
-        let (mut x, row) = (positions.start % self.x.len, positions.start / self.x.len);
-        let (mut y, mut image) = (row % self.y.len, row / self.y.len);
-        for _ in positions {
-            visit(image, y, x);
-            x += 1;
-            if x == self.x.len {
-                (x, y) = (0, y + 1);
-            }
-            if y == self.y.len {
-                (y, image) = (0, image + 1);
-            }
-        }
+    /// The place of a position.
+    pub(super) fn place(&self, position: usize) -> Place {
+        let row = position / self.x.len.max(1);
+        Place { image: row / self.y.len.max(1), y: row % self.y.len.max(1), x: position % self.x.len.max(1) }
     }
 
-    /// Writes the output positions of `positions`.
-    pub(super) fn outputs(&self, positions: Range<usize>, outputs: &mut [usize]) {
-        let mut outputs = outputs.iter_mut();
-        self.walk(positions, |image, y, x| {
-            let row = image * self.y.out_len + self.y.origin + y * self.y.step;
-            let position = row * self.x.out_len + self.x.origin + x * self.x.step;
-            *outputs.next().expect("one a position") = position;
-        });
-    }
-
-    /// Writes the addresses that `positions` read, `[taps][positions]`; padding reads `zeros`.
-    pub(super) fn inputs(
+    /// Writes where `outputs.len()` positions from `place` on lie in the output map, and the addresses they read,
+    /// `[taps][positions]`, into `rows`. Padding reads `zeros`. Goes on to the position after the last.
+    pub(super) fn locate(
         &self,
         input: MapRef,
         zeros: &[f32],
-        positions: Range<usize>,
+        place: &mut Place,
+        outputs: &mut [usize],
         rows: &mut [*const f32],
     ) {
-        assert!(zeros.len() >= self.channels && rows.len() == self.taps() * positions.len());
+        assert!(zeros.len() >= self.channels && rows.len() == self.taps() * outputs.len());
         assert_eq!(input.positions(), self.batch * self.y.in_len * self.x.in_len);
-        let count = positions.len();
+        let count = outputs.len();
         let mut index = 0;
-        self.walk(positions, |image, y, x| {
-            let mut slot = index;
-            for &dy in self.y.taps() {
-                let row = self.y.input(y, dy).map(|y| (image * self.y.in_len + y) * self.x.in_len);
-                for &dx in self.x.taps() {
-                    rows[slot] = match (row, self.x.input(x, dx)) {
-                        // SAFETY: the position is inside the map.
-                        (Some(row), Some(x)) => unsafe { input.as_ptr().add((row + x) * input.stride()) },
-                        _ => zeros.as_ptr(),
-                    };
-                    slot += count;
-                }
+        while index < count {
+            let run = (self.x.len - place.x).min(count - index);
+            let row = place.image * self.y.out_len + self.y.origin + place.y * self.y.step;
+            let first = row * self.x.out_len + self.x.origin + place.x * self.x.step;
+            for (i, output) in outputs[index..][..run].iter_mut().enumerate() {
+                *output = first + i * self.x.step;
             }
-            index += 1;
-        });
+            self.locate_run(input, zeros.as_ptr(), *place, run, (index, count), rows);
+            index += run;
+            self.advance(place, run);
+        }
     }
+
+    /// Writes the addresses that `run` positions of a row of the grid read: those of the first tap from slot `first_slot`
+    /// on, those of each next tap `count` slots further.
+    #[inline(always)]
+    fn locate_run(
+        &self,
+        input: MapRef,
+        zeros: *const f32,
+        place: Place,
+        run: usize,
+        (first_slot, count): (usize, usize),
+        rows: &mut [*const f32],
+    ) {
+        let step = self.x.in_step * input.stride();
+        let mut slot = first_slot;
+        for dy in self.y.taps() {
+            let row_exists = (dy.start..dy.end).contains(&place.y);
+            let row = (place.image * self.y.in_len + place.y * self.y.in_step) as isize + dy.offset;
+            let first = row * self.x.in_len as isize + (place.x * self.x.in_step) as isize;
+            for dx in self.x.taps() {
+                let rows = &mut rows[slot..][..run];
+                slot += count;
+                let end = if row_exists { dx.end.saturating_sub(place.x).min(run) } else { 0 };
+                let start = dx.start.saturating_sub(place.x).min(end);
+                let address = input.as_ptr().wrapping_offset((first + dx.offset) * input.stride() as isize);
+                rows[..start].fill(zeros);
+                for i in start..end {
+                    rows[i] = address.wrapping_add(i * step);
+                }
+                rows[end..].fill(zeros);
+            }
+        }
+    }
+
+    /// Goes on by `run` positions of a row.
+    fn advance(&self, place: &mut Place, run: usize) {
+        place.x += run;
+        if place.x == self.x.len {
+            (place.x, place.y) = (0, place.y + 1);
+        }
+        if place.y == self.y.len {
+            (place.y, place.image) = (0, place.image + 1);
+        }
+    }
+}
+
+/// A position of a [`Grid`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    image: usize,
+    y: usize,
+    x: usize,
 }

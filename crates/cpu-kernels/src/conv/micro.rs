@@ -140,7 +140,8 @@ pub(super) fn micro_kernels(isa: Isa) -> &'static MicroKernels {
 unsafe fn product<S: Simd, const M: usize, const V: usize>(task: &Product) {
     // SAFETY: the caller vouches for the instruction set and for all addresses.
     unsafe {
-        let mut sums = start::<S, M, V>(task);
+        let mut sums = [[S::splat(0.0); V]; M];
+        start::<S, M, V>(task, &mut sums);
         let mut weight = task.panel;
         for rows in task.rows.chunks_exact(M) {
             for c in 0..task.channels {
@@ -157,25 +158,26 @@ unsafe fn product<S: Simd, const M: usize, const V: usize>(task: &Product) {
                 weight = weight.add(V * S::LANES);
             }
         }
-        for m in 0..M {
-            store_row::<S, V>(task.out[m], task.columns, sums[m]);
-        }
+        finish::<S, M, V>(task, &sums);
     }
 }
 
 #[inline(always)]
-unsafe fn start<S: Simd, const M: usize, const V: usize>(task: &Product) -> [[S::Vector; V]; M] {
+unsafe fn start<S: Simd, const M: usize, const V: usize>(task: &Product, sums: &mut [[S::Vector; V]; M]) {
     // SAFETY: as in `product`.
     unsafe {
         match task.start {
-            Start::Zero => [[S::splat(0.0); V]; M],
-            Start::Bias(bias) => [load_row::<S, V>(bias, task.columns); M],
-            Start::Output => {
-                let mut sums = [[S::splat(0.0); V]; M];
+            Start::Zero => {}
+            Start::Bias(bias) => {
+                let row = load_columns::<S, V>(bias, task.columns);
                 for m in 0..M {
-                    sums[m] = load_row::<S, V>(task.out[m], task.columns);
+                    sums[m] = row;
                 }
-                sums
+            }
+            Start::Output => {
+                for m in 0..M {
+                    sums[m] = load_columns::<S, V>(*task.out.get_unchecked(m), task.columns);
+                }
             }
         }
     }
@@ -183,41 +185,49 @@ unsafe fn start<S: Simd, const M: usize, const V: usize>(task: &Product) -> [[S:
 
 /// Reads `columns` values; the other lanes are zero.
 #[inline(always)]
-unsafe fn load_row<S: Simd, const V: usize>(from: *const f32, columns: usize) -> [S::Vector; V] {
+unsafe fn load_columns<S: Simd, const V: usize>(from: *const f32, columns: usize) -> [S::Vector; V] {
     // SAFETY: only `columns` values are read from memory that is not ours.
     unsafe {
-        let mut row = [S::splat(0.0); V];
-        if columns < V * S::LANES {
-            let mut padded = [0.0; MAX_WIDTH];
+        let mut padded = [0.0; MAX_WIDTH];
+        let from = if columns < V * S::LANES {
             padded.as_mut_ptr().copy_from_nonoverlapping(from, columns);
-            for v in 0..V {
-                row[v] = S::load(padded.as_ptr().add(v * S::LANES));
-            }
+            padded.as_ptr()
         } else {
-            for v in 0..V {
-                row[v] = S::load(from.add(v * S::LANES));
-            }
+            from
+        };
+        let mut row = [S::splat(0.0); V];
+        for v in 0..V {
+            row[v] = S::load(from.add(v * S::LANES));
         }
         row
     }
 }
 
-/// Writes the first `columns` values.
+/// Writes the sums, without the columns that do not exist.
 #[inline(always)]
-unsafe fn store_row<S: Simd, const V: usize>(to: *mut f32, columns: usize, row: [S::Vector; V]) {
-    // SAFETY: only `columns` values are written to memory that is not ours.
+unsafe fn finish<S: Simd, const M: usize, const V: usize>(task: &Product, sums: &[[S::Vector; V]; M]) {
+    // SAFETY: only `columns` values of a row are written to memory that is not ours.
     unsafe {
-        if columns < V * S::LANES {
-            let mut padded = [0.0; MAX_WIDTH];
-            for v in 0..V {
-                S::store(padded.as_mut_ptr().add(v * S::LANES), row[v]);
+        // The test is outside the loop over rows, so that the sums need not leave their registers first.
+        if task.columns == V * S::LANES {
+            for m in 0..M {
+                store::<S, V>(*task.out.get_unchecked(m), &sums[m]);
             }
-            to.copy_from_nonoverlapping(padded.as_ptr(), columns);
         } else {
-            for v in 0..V {
-                S::store(to.add(v * S::LANES), row[v]);
+            let mut padded = [0.0; MAX_WIDTH];
+            for m in 0..M {
+                store::<S, V>(padded.as_mut_ptr(), &sums[m]);
+                task.out.get_unchecked(m).copy_from_nonoverlapping(padded.as_ptr(), task.columns);
             }
         }
+    }
+}
+
+#[inline(always)]
+unsafe fn store<S: Simd, const V: usize>(to: *mut f32, row: &[S::Vector; V]) {
+    for v in 0..V {
+        // SAFETY: passed on to the caller.
+        unsafe { S::store(to.add(v * S::LANES), row[v]) };
     }
 }
 

@@ -69,19 +69,24 @@ impl RowsTimesPanels<'_> {
         part: usize,
         finish: impl Fn(&[usize], Range<usize>),
     ) {
-        let blocks = grid.positions().div_ceil(self.kernels.rows());
         let panels = parallel::part(self.panels.count(), cut.panels, 1, part % cut.panels);
-        let part_blocks = parallel::part(blocks, cut.rows, 1, part / cut.panels);
+        let positions = parallel::part(grid.positions(), cut.rows, self.kernels.rows(), part / cut.panels);
         let depth = grid.taps() * grid.channels();
         assert_eq!(self.weight.len(), depth * self.panels.total_width());
         let panel_bytes = (depth * self.kernels.width() * size_of::<f32>()).max(1);
         let step = (PANEL_BLOCK_BYTES / panel_bytes).max(1);
+        let mut outputs = [0; MAX_ROWS];
+        let mut rows = [std::ptr::null(); MAX_TAPS * MAX_ROWS];
         for first in panels.clone().step_by(step) {
             let panels = first..(first + step).min(panels.end);
-            for block in part_blocks.clone() {
-                let positions = parallel::part(grid.positions(), blocks, 1, block);
-                // SAFETY: passed on to the caller.
-                unsafe { self.block(grid, output, positions, panels.clone(), &finish) };
+            let mut place = grid.place(positions.start);
+            for start in positions.clone().step_by(self.kernels.rows()) {
+                let count = self.kernels.rows().min(positions.end - start);
+                let (outputs, rows) = (&mut outputs[..count], &mut rows[..grid.taps() * count]);
+                grid.locate(self.input, self.zeros, &mut place, outputs, rows);
+                // SAFETY: the grid gives the addresses; exclusive by the caller's promise.
+                unsafe { self.block(grid, output, outputs, rows, panels.clone()) };
+                finish(outputs, self.panels.columns(panels.clone()));
             }
         }
     }
@@ -89,28 +94,23 @@ impl RowsTimesPanels<'_> {
     /// Computes a block of at most [`MAX_ROWS`] outputs for a range of panels.
     ///
     /// # Safety
-    /// As [`RowsTimesPanels::run`].
+    /// `rows` are the addresses that the grid gives for `outputs`. Nobody else may use these rows and columns of the
+    /// output meanwhile.
     #[inline(always)]
     unsafe fn block(
         &self,
         grid: &Grid,
         output: &MapMut,
-        positions: Range<usize>,
+        outputs: &[usize],
+        rows: &[*const f32],
         panels: Range<usize>,
-        finish: &impl Fn(&[usize], Range<usize>),
     ) {
-        let count = positions.len();
-        let mut outputs = [0; MAX_ROWS];
-        let mut rows = [std::ptr::null(); MAX_TAPS * MAX_ROWS];
-        let rows = &mut rows[..grid.taps() * count];
-        grid.outputs(positions.clone(), &mut outputs[..count]);
-        grid.inputs(self.input, self.zeros, positions, rows);
+        let depth = grid.taps() * grid.channels();
         let mut out = [std::ptr::null_mut(); MAX_ROWS];
-        for panel in panels.clone() {
+        let out = &mut out[..outputs.len()];
+        for panel in panels {
             let columns = self.panels.columns(panel..panel + 1);
-            let depth = grid.taps() * grid.channels();
-            for (out, &position) in out.iter_mut().zip(&outputs[..count]) {
-                debug_assert!(position < output.positions());
+            for (out, &position) in out.iter_mut().zip(outputs) {
                 *out = output.as_mut_ptr().wrapping_add(position * output.stride() + columns.start);
             }
             let task = Product {
@@ -118,14 +118,13 @@ impl RowsTimesPanels<'_> {
                 channels: grid.channels(),
                 panel: self.weight[self.panels.start(panel) * depth..].as_ptr(),
                 start: self.start(columns.start),
-                out: &out[..count],
+                out,
                 columns: columns.len(),
             };
-            // SAFETY: the grid gives addresses of rows with `channels` values; the panel has `depth` rows of its width
-            // (asserted in `run`); the grid's outputs are positions of the map; exclusive by the caller's promise.
-            unsafe { self.kernels.product(count, self.panels.width(panel))(&task) };
+            // SAFETY: the addresses are those of rows with `channels` values; the panel has `depth` rows of its width
+            // (asserted in `run`); a grid's outputs are positions of its output map; exclusive by the caller's promise.
+            unsafe { self.kernels.product(outputs.len(), self.panels.width(panel))(&task) };
         }
-        finish(&outputs[..count], self.panels.columns(panels));
     }
 
     fn start(&self, column: usize) -> Start {
