@@ -1,2 +1,70 @@
-//! The `effyolo` command.
-fn main() {}
+//! Trains, validates and runs YOLOv8 detectors with EfficientNet backbones.
+#![forbid(unsafe_code)]
+
+mod commands;
+mod data;
+mod drawing;
+mod network;
+mod output;
+mod pictures;
+mod progress;
+mod report;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use commands::{bench, info, predict, summary, train, val};
+use std::process::ExitCode;
+
+/// Train, validate and run YOLOv8 detectors with EfficientNet backbones, on the CPU.
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Threads that compute; as many as the machine has, unless given.
+    #[arg(long, global = true)]
+    threads: Option<usize>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train a detector on a data set in YOLO's layout.
+    Train(train::Arguments),
+    /// Measure the average precision of trained weights.
+    Val(val::Arguments),
+    /// Find objects in images.
+    Predict(predict::Arguments),
+    /// List a network's layers, parameters and multiply-adds.
+    Summary(summary::Arguments),
+    /// Time a network.
+    Bench(bench::Arguments),
+    /// Say what this machine offers.
+    Info(info::Arguments),
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            error.chain().skip(1).for_each(|cause| eprintln!("  because: {cause}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<()> {
+    let threads = match cli.threads {
+        Some(threads) => threads.max(1),
+        None => std::thread::available_parallelism().map_or(1, usize::from),
+    };
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("starting threads")?;
+    match cli.command {
+        Command::Train(arguments) => train::run(&arguments),
+        Command::Val(arguments) => val::run(&arguments),
+        Command::Predict(arguments) => predict::run(&arguments),
+        Command::Summary(arguments) => summary::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments, threads),
+        Command::Info(arguments) => info::run(&arguments, threads),
+    }
+}

@@ -31,4 +31,5 @@ pub use results::{EpochRow, write_results};
 pub use run::{RunFiles, RunSetup, TrainingRun, validation_options};
 pub use schedule::{Rates, Schedule, full_accumulate};
 pub use trainable::{HeadLogits, ImageBatch, Trainable};
-pub use validate::{Speed, Validation, validate};
+pub use validate::{Speed, Validation, nms_options, validate};
+pub use yolo_loss::Targets;

@@ -38,6 +38,20 @@ pub struct Validation {
     pub speed: Speed,
 }
 
+/// What a suppression keeps: within each class, of an image's 30,000 best candidates. With `multi_label` an anchor point
+/// yields a candidate for every class above the confidence (validation), else for its best class alone (prediction).
+pub fn nms_options(confidence: f32, iou: f32, max_detections: usize, multi_label: bool) -> NmsOptions {
+    NmsOptions {
+        confidence,
+        iou,
+        agnostic: false,
+        multi_label,
+        max_candidates: 30_000,
+        max_detections,
+        classes: None,
+    }
+}
+
 /// Runs a detector over a validation set. With a loss, its mean over the batches is computed too; the detector must
 /// then keep its logits.
 ///

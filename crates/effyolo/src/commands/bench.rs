@@ -1,0 +1,182 @@
+//! `effyolo bench`: time and memory of a network alone, with random weights.
+
+use crate::output;
+use anyhow::{Context, Result, bail, ensure};
+use box_geometry::{CxCyWh, Size};
+use effyolo_config::{Model, ModelSpec, Outputs};
+use net_cpu::{Images, InferModel, Isa};
+use serde::Serialize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+use yolo_train::{
+    CpuNetwork, ImageBatch, Learner, Rates, Targets, detection_loss, initial_params, step_stream,
+};
+
+/// Runs before the first that counts.
+const WARM_UP: usize = 2;
+/// Labelled objects of an image in training.
+const OBJECTS: usize = 8;
+/// Values do not change the time; the same ones are used every time.
+const SEED: u64 = 0;
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Model configuration.
+    #[arg(long)]
+    model: PathBuf,
+    /// Side of the square image in pixels; the configuration's, unless given.
+    #[arg(long)]
+    imgsz: Option<usize>,
+    /// Images a batch.
+    #[arg(long, default_value_t = 1)]
+    batch: usize,
+    /// Runs that count.
+    #[arg(long, default_value_t = 10)]
+    runs: usize,
+    /// Time a training step (forward, loss, backward, SGD step) instead of inference.
+    #[arg(long)]
+    train: bool,
+    /// Write one JSON object to this file (`-`: one line on standard output).
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+#[derive(Serialize)]
+struct Report {
+    model: String,
+    imgsz: usize,
+    batch: usize,
+    threads: usize,
+    runs: usize,
+    train: bool,
+    isa: &'static str,
+    median_ms: f64,
+    min_ms: f64,
+    peak_rss_mb: Option<f64>,
+}
+
+pub(crate) fn run(arguments: &Arguments, threads: usize) -> Result<()> {
+    ensure!(arguments.runs > 0 && arguments.batch > 0, "expected at least one run and one image");
+    let spec = ModelSpec::load(&arguments.model)?;
+    let side = arguments.imgsz.unwrap_or(spec.train.image_size);
+    let times = if arguments.train {
+        training_times(&spec, side, arguments)?
+    } else {
+        inference_times(&spec, side, arguments)?
+    };
+    let report = Report {
+        model: arguments.model.display().to_string(),
+        imgsz: side,
+        batch: arguments.batch,
+        threads,
+        runs: arguments.runs,
+        train: arguments.train,
+        isa: Isa::best().name(),
+        median_ms: median(&times),
+        min_ms: times.iter().copied().fold(f64::INFINITY, f64::min),
+        peak_rss_mb: peak_memory_mb(),
+    };
+    if let Some(target) = &arguments.json {
+        output::write_json(target, &report)?;
+    }
+    if !output::is_standard_output(arguments.json.as_deref()) {
+        let what = if report.train { "training step" } else { "inference" };
+        let memory = report.peak_rss_mb.map_or("unknown".into(), |mb| format!("{mb:.0} MB"));
+        println!(
+            "{what} of {}x{side}x{side} on {threads} threads ({}): median {:.2} ms, least {:.2} ms, peak memory {memory}",
+            report.batch, report.isa, report.median_ms, report.min_ms
+        );
+    }
+    Ok(())
+}
+
+fn inference_times(spec: &ModelSpec, side: usize, arguments: &Arguments) -> Result<Vec<f64>> {
+    let model = spec.build(None)?;
+    let prediction = model.prediction();
+    let graph = Arc::new(model.graph);
+    // The unpacked weights are not needed once the plan is there.
+    let packed = InferModel::new(graph.clone(), &initial_params(&graph, SEED), &[prediction], Isa::best())?;
+    let mut plan = packed.plan(arguments.batch, side, side)?;
+    let mut uniform = step_stream(SEED, 0);
+    let images: Vec<f32> = (0..arguments.batch * 3 * side * side).map(|_| uniform() as f32).collect();
+    times(arguments.runs, || Ok(plan.run(Images::Nchw(&images))?))
+}
+
+fn training_times(spec: &ModelSpec, side: usize, arguments: &Arguments) -> Result<Vec<f64>> {
+    let Model { graph, outputs, .. } = spec.build(None)?;
+    let Outputs::Detector(head) = outputs else { bail!("--train: expected a detector, got a classifier") };
+    let (graph, isa) = (Arc::new(graph), Isa::best());
+    let mut train = spec.train.clone();
+    train.optimizer = effyolo_config::Optimizer::Sgd;
+    let (classes, strides) = (head.class_count, head.strides.clone());
+    let loss = detection_loss(train.gains, train.rules, classes, head.reg_max)?;
+    let params = initial_params(&graph, SEED);
+    let network = CpuNetwork::new(graph, head, params, Vec::new(), isa);
+    let mut learner = Learner::new(network, loss, strides, &train, &[], isa);
+    let size = Size { height: side, width: side };
+    let mut uniform = step_stream(SEED, 0);
+    let images: Vec<u8> = (0..arguments.batch * 3 * side * side).map(|_| (uniform() * 256.0) as u8).collect();
+    let targets = random_targets(arguments.batch, size, classes, &mut uniform)?;
+    let rates = Rates { lr: 1e-3, bias_lr: 1e-3, momentum: 0.9, accumulate: 1 };
+    let mut number = 0..;
+    times(arguments.runs, || {
+        let batch = ImageBatch { images: Images::Rgb8(&images), count: arguments.batch, size };
+        let number = number.next().context("counting batches")?;
+        learner.learn(batch, &targets, number, &rates)?;
+        Ok(())
+    })
+}
+
+fn random_targets(
+    images: usize,
+    size: Size,
+    classes: usize,
+    uniform: &mut impl FnMut() -> f64,
+) -> Result<Targets> {
+    let rows: Vec<(usize, usize, CxCyWh)> = (0..images * OBJECTS)
+        .map(|row| {
+            let mut between = |low: f64, high: f64| (low + (high - low) * uniform()) as f32;
+            let bbox =
+                CxCyWh::new(between(0.2, 0.8), between(0.2, 0.8), between(0.05, 0.35), between(0.05, 0.35));
+            (row / OBJECTS, row * 7 % classes, bbox)
+        })
+        .collect();
+    Ok(Targets::from_normalised(images, size, rows)?)
+}
+
+/// Milliseconds of each run that counts.
+fn times(runs: usize, mut work: impl FnMut() -> Result<()>) -> Result<Vec<f64>> {
+    (0..WARM_UP).try_for_each(|_| work())?;
+    let timed = |_| {
+        let started = Instant::now();
+        work().map(|()| started.elapsed().as_secs_f64() * 1e3)
+    };
+    (0..runs).map(timed).collect()
+}
+
+fn median(times: &[f64]) -> f64 {
+    let mut sorted = times.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 }
+}
+
+/// The most memory that this process held so far, where the system tells.
+fn peak_memory_mb() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let kilobytes: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kilobytes / 1024.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_of_an_even_number_lies_between_the_middle_two() {
+        assert_eq!(median(&[4.0, 1.0, 3.0]), 3.0);
+        assert_eq!(median(&[4.0, 1.0, 3.0, 2.0]), 2.5);
+    }
+}

@@ -1,0 +1,8 @@
+//! One file a command.
+
+pub(crate) mod bench;
+pub(crate) mod info;
+pub(crate) mod predict;
+pub(crate) mod summary;
+pub(crate) mod train;
+pub(crate) mod val;

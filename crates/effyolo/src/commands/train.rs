@@ -1,0 +1,193 @@
+//! `effyolo train`: from a configuration and a data set to weights.
+
+use crate::data::{CACHE_BYTES, open_split};
+use crate::network;
+use crate::pictures::save_comparisons;
+use crate::progress::TrainingProgress;
+use crate::report;
+use anyhow::{Context, Result, bail};
+use detect_data::Dataset;
+use effyolo_config::{DataSpec, Model, ModelSpec, Outputs};
+use net_cpu::{Isa, Params};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use yolo_train::{
+    ModelCard, RunFiles, RunSetup, TrainingRun, WeightsFile, initial_params, new_run_folder, nms_options,
+    write_atomically,
+};
+
+/// Validation during training: confidence, IoU of the suppression, detections of an image.
+const VALIDATION: (f32, f32, usize) = (0.001, 0.7, 300);
+/// Score above which a detection is drawn.
+const DRAWN: f32 = 0.25;
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Model configuration.
+    #[arg(long, required_unless_present = "resume")]
+    model: Option<PathBuf>,
+    /// Data file in Ultralytics' form.
+    #[arg(long, required_unless_present = "resume")]
+    data: Option<PathBuf>,
+    /// Weights to start from: those of an earlier run, or of a backbone under timm's names.
+    #[arg(long)]
+    weights: Option<PathBuf>,
+    /// Passes over the training images.
+    #[arg(long)]
+    epochs: Option<usize>,
+    /// Side of the training images in pixels.
+    #[arg(long)]
+    imgsz: Option<usize>,
+    /// Images a batch.
+    #[arg(long)]
+    batch: Option<usize>,
+    /// Seed of all random choices.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Another training setting, such as lr0=0.001; may be given several times.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+    /// Folder of runs.
+    #[arg(long, default_value = "runs")]
+    project: PathBuf,
+    /// Name of the run's folder; a number is added where it is taken.
+    #[arg(long, default_value = "exp")]
+    name: String,
+    /// Go on with the run in this folder, with its own settings.
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["model", "data", "weights", "epochs", "imgsz", "batch", "seed", "settings"])]
+    resume: Option<PathBuf>,
+}
+
+/// What `args.yaml` keeps; JSON, which is YAML too.
+#[derive(Debug, Serialize, Deserialize)]
+struct RunArguments {
+    version: String,
+    model: PathBuf,
+    data: PathBuf,
+    weights: Option<PathBuf>,
+    settings: Vec<String>,
+}
+
+/// A run's folder and what it is trained from.
+struct Plan {
+    folder: PathBuf,
+    spec: ModelSpec,
+    data: DataSpec,
+    weights: Option<PathBuf>,
+    is_resumed: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let plan = match (&arguments.resume, &arguments.model, &arguments.data) {
+        (Some(folder), ..) => resumed(folder)?,
+        (None, Some(model), Some(data)) => started(arguments, model, data)?,
+        _ => bail!("expected --model and --data, or --resume"),
+    };
+    let names = plan.data.names.clone();
+    let val = Arc::new(open_split(&plan.data, "val")?);
+    let setup = setup(&plan, val.clone())?;
+    let (epochs, nms, size) = (setup.spec.epochs, setup.nms.clone(), setup.spec.image_size);
+    let mut run = TrainingRun::new(setup)?;
+    if plan.is_resumed {
+        run.resume()?;
+    }
+    let folder = plan.folder.display();
+    eprintln!("run: {folder} (go on after an interruption: effyolo train --resume {folder})");
+    let validation = run.run(&mut TrainingProgress::new(epochs))?;
+    let best = RunFiles(&plan.folder).best();
+    match validation {
+        Some(validation) => report::print_table(&validation, &names),
+        None => println!("nothing left to do: all {epochs} epochs are done"),
+    }
+    let drawn = box_geometry::NmsOptions { confidence: DRAWN, multi_label: false, ..nms };
+    let mut detector = network::load_trained(&best)?.detector;
+    save_comparisons(&plan.folder.join("pictures"), val.as_ref(), &mut detector, size, &drawn)?;
+    println!("weights: {} (best), {} (last)", best.display(), RunFiles(&plan.folder).last().display());
+    Ok(())
+}
+
+/// A new run: reads the configuration, and makes the folder with what the run was asked to do.
+fn started(arguments: &Arguments, model: &Path, data: &Path) -> Result<Plan> {
+    let mut spec = ModelSpec::load(model)?;
+    let settings = settings(arguments);
+    spec.set(&settings, "command line")?;
+    let data_spec = DataSpec::load(data)?;
+    spec.classes = data_spec.names.len();
+    spec.notes.iter().chain(&data_spec.notes).for_each(|note| eprintln!("note: {note}"));
+    let folder = new_run_folder(&arguments.project, &arguments.name)?;
+    let asked = RunArguments {
+        version: env!("CARGO_PKG_VERSION").into(),
+        model: model.to_path_buf(),
+        data: absolute(data)?,
+        weights: arguments.weights.as_deref().map(absolute).transpose()?,
+        settings,
+    };
+    std::fs::create_dir(folder.join("weights"))
+        .with_context(|| format!("making {}/weights", folder.display()))?;
+    write_atomically(
+        &folder.join("args.yaml"),
+        format!("{}\n", serde_json::to_string_pretty(&asked)?).as_bytes(),
+    )?;
+    write_atomically(&folder.join("model.yaml"), spec.to_yaml().as_bytes())?;
+    Ok(Plan { folder, spec, data: data_spec, weights: arguments.weights.clone(), is_resumed: false })
+}
+
+/// A run that was begun before.
+fn resumed(folder: &Path) -> Result<Plan> {
+    let path = folder.join("args.yaml");
+    let asked: RunArguments = serde_json::from_slice(&yolo_train::read(&path)?)
+        .with_context(|| format!("{}: expected the arguments of a run", path.display()))?;
+    let spec = ModelSpec::load(&folder.join("model.yaml"))?;
+    let data = DataSpec::load(&asked.data)?;
+    // The saved state replaces all values, so the weights that the run began with are not needed.
+    Ok(Plan { folder: folder.to_path_buf(), spec, data, weights: None, is_resumed: true })
+}
+
+/// The flags and `--set` in the form that the configuration takes; later ones win.
+fn settings(arguments: &Arguments) -> Vec<String> {
+    let Arguments { epochs, imgsz, batch, seed, settings, .. } = arguments;
+    let flags = [("epochs", *epochs), ("imgsz", *imgsz), ("batch", *batch)];
+    let flags = flags.into_iter().filter_map(|(key, value)| value.map(|value| format!("{key}={value}")));
+    flags.chain(seed.map(|seed| format!("seed={seed}"))).chain(settings.iter().cloned()).collect()
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).with_context(|| format!("finding {}", path.display()))
+}
+
+fn setup(plan: &Plan, val: Arc<dyn Dataset>) -> Result<RunSetup> {
+    let Plan { spec, data, folder, .. } = plan;
+    let model = spec.build(None)?;
+    let frozen = model.backbone_stages.iter().take(spec.train.freeze_stages).flatten().cloned().collect();
+    let Model { graph, outputs, .. } = model;
+    let Outputs::Detector(head) = outputs else {
+        bail!("expected a configuration with `task: detect`, got a classifier")
+    };
+    let mut params = initial_params(&graph, spec.train.seed);
+    if let Some(path) = &plan.weights {
+        load_pretrained(path, &mut params)?;
+    }
+    let (confidence, iou, max_detections) = VALIDATION;
+    Ok(RunSetup {
+        spec: spec.train.clone(),
+        graph: Arc::new(graph),
+        head,
+        params,
+        frozen,
+        train: Arc::new(open_split(data, "train")?),
+        val,
+        cache_bytes: CACHE_BYTES,
+        nms: nms_options(confidence, iou, max_detections, true),
+        card: ModelCard::new(spec.to_yaml(), data.names.clone(), spec.train.image_size),
+        folder: folder.clone(),
+        isa: Isa::best(),
+    })
+}
+
+/// Loads what fits, and says what does not.
+fn load_pretrained(path: &Path, params: &mut Params) -> Result<()> {
+    let report = WeightsFile::read(path)?.load_pretrained(params)?;
+    eprintln!("{}: {report}", path.display());
+    Ok(())
+}

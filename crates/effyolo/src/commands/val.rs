@@ -1,0 +1,82 @@
+//! `effyolo val`: average precision of trained weights.
+
+use crate::data::{CACHE_BYTES, open_split};
+use crate::network;
+use crate::output;
+use crate::pictures::save_comparisons;
+use crate::progress::ValidationProgress;
+use crate::report::{self, ValidationReport};
+use anyhow::{Result, ensure};
+use detect_data::{Dataset, LoadedImages, ValidationLoader};
+use effyolo_config::DataSpec;
+use std::path::PathBuf;
+use std::sync::Arc;
+use yolo_train::{nms_options, validate, validation_options};
+
+/// Score above which a detection is drawn.
+const DRAWN: f32 = 0.25;
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Trained weights, such as runs/exp/weights/best.safetensors.
+    #[arg(long)]
+    weights: PathBuf,
+    /// Data file in Ultralytics' form.
+    #[arg(long)]
+    data: PathBuf,
+    /// Which images: train, val or test.
+    #[arg(long, default_value = "val")]
+    split: String,
+    /// Long side of the network input in pixels; that of the training images, unless given.
+    #[arg(long)]
+    imgsz: Option<usize>,
+    /// Images a batch.
+    #[arg(long, default_value_t = 16)]
+    batch: usize,
+    /// Only detections with a higher score count.
+    #[arg(long, default_value_t = 0.001)]
+    conf: f32,
+    /// Of two boxes of a class that overlap more than this (IoU), the better one stays.
+    #[arg(long, default_value_t = 0.7)]
+    iou: f32,
+    /// Most detections of an image.
+    #[arg(long, default_value_t = 300)]
+    max_det: usize,
+    /// Write one JSON object to this file (`-`: one line on standard output).
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Folder for pictures of some images: labels on the left, detections on the right.
+    #[arg(long)]
+    save: Option<PathBuf>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let network::Trained { mut detector, card, spec } = network::load_trained(&arguments.weights)?;
+    let data = DataSpec::load(&arguments.data)?;
+    ensure!(
+        data.names == card.names,
+        "{}: expected the classes {:?} of the weights, got {:?}",
+        arguments.data.display(),
+        card.names,
+        data.names
+    );
+    let dataset = Arc::new(open_split(&data, &arguments.split)?);
+    let size = arguments.imgsz.unwrap_or(card.image_size).next_multiple_of(detector.max_stride());
+    let images = Arc::new(LoadedImages::new(dataset.clone(), size, CACHE_BYTES)?);
+    let options = validation_options(arguments.batch, detector.max_stride(), spec.train.loader_threads);
+    let loader = ValidationLoader::new(images, options)?;
+    let nms = nms_options(arguments.conf, arguments.iou, arguments.max_det, true);
+    let mut progress = ValidationProgress::new(loader.batches());
+    let validation = validate(&mut detector, &loader, &nms, None, &mut progress)?;
+    if let Some(target) = &arguments.json {
+        output::write_json(target, &ValidationReport::new(&validation, &card.names))?;
+    }
+    if !output::is_standard_output(arguments.json.as_deref()) {
+        report::print_table(&validation, dataset.class_names());
+    }
+    if let Some(folder) = &arguments.save {
+        let drawn = nms_options(DRAWN, arguments.iou, arguments.max_det, false);
+        save_comparisons(folder, dataset.as_ref(), &mut detector, size, &drawn)?;
+    }
+    Ok(())
+}
