@@ -1,7 +1,7 @@
 //! Which anchor point learns which object: the task-aligned assigner (TOOD, arXiv 2108.07755, section 3.2).
 
 use crate::{GroundTruth, Overlap};
-use box_geometry::{AnchorGrid, GridLevel, Xyxy};
+use box_geometry::{AnchorGrid, Xyxy};
 use std::ops::Range;
 
 /// How far inside a box a centre has to lie, in pixels.
@@ -119,7 +119,9 @@ impl TaskAligned {
     fn region(&self, grid: &AnchorGrid, object: &GroundTruth) -> [f64; 4] {
         let least = match self.rules {
             Rules::Classic => 0.0,
-            Rules::Current => grid.levels().iter().take(2).last().map_or(0.0, |level| level.stride as f64),
+            Rules::Current => {
+                grid.levels().get(1).or(grid.levels().first()).map_or(0.0, |level| level.stride as f64)
+            }
         };
         let [x1, y1, x2, y2] = object.xyxy.to_array().map(f64::from);
         let widen = |low: f64, high: f64| {
@@ -244,7 +246,7 @@ fn for_each_inside(grid: &AnchorGrid, &[x1, y1, x2, y2]: &[f64; 4], mut visit: i
         for row in cells_inside(y1, y2, level.stride, level.height) {
             columns.clone().for_each(|column| visit(first + row * level.width + column));
         }
-        first += GridLevel::cells(level);
+        first += level.cells();
     }
 }
 

@@ -1,7 +1,7 @@
 //! The whole loss of a batch, with the gradient of every logit.
 
 use crate::class_loss::background_loss;
-use crate::dfl::{dfl_loss, expectation, expected_distances_into};
+use crate::dfl::{dfl_loss, distributions, expected_distances_into};
 use crate::exponential::sigmoid;
 use crate::{Assigner, BoxLoss, GroundTruth, LossError, Match, Overlap, Predictions, Targets, TaskAligned};
 use box_geometry::{AnchorGrid, Xyxy, dist2bbox};
@@ -184,53 +184,57 @@ impl<A: Assigner, L: BoxLoss> DetectionLoss<A, L> {
         d_classes: &mut [f32],
     ) -> LossParts {
         let class_scale = self.gains.class * scale;
-        let mut parts = LossParts {
-            boxes: 0.0,
-            class: background_loss(image.classes, class_scale as f32, d_classes),
-            dfl: 0.0,
-        };
+        let class = background_loss(image.classes, class_scale as f32, d_classes);
+        let mut parts = LossParts { boxes: 0.0, class, dfl: 0.0 };
         d_boxes.fill(0.0);
         let width = 4 * self.bins;
         let mut probabilities = vec![0.0; width];
         for matched in image.matches {
             let object = &image.objects[matched.object];
-            let class = matched.anchor * self.classes + object.class;
-            parts.class -= matched.score * image.classes[class] as f64;
-            d_classes[class] = (class_scale * (sigmoid(image.classes[class]) as f64 - matched.score)) as f32;
+            let index = matched.anchor * self.classes + object.class;
+            let logit = image.classes[index];
+            // Its target is not 0, as the background loss assumed.
+            parts.class -= matched.score * logit as f64;
+            d_classes[index] = (class_scale * (sigmoid(logit) as f64 - matched.score)) as f32;
+
             let anchor = Anchor::new(grid, matched.anchor, &object.xyxy);
             let row = matched.anchor * width..(matched.anchor + 1) * width;
             let (logits, gradient) = (&image.boxes[row.clone()], &mut d_boxes[row]);
-            let dfl = dfl_loss(logits, &anchor.target_distances(), gradient);
-            let dfl_scale = matched.score * self.gains.dfl * scale;
-            gradient.iter_mut().for_each(|value| *value *= dfl_scale as f32);
-            parts.dfl += matched.score * dfl;
-            let box_scale = matched.score * self.gains.boxes * scale;
-            let boxes = self.add_box_gradient(&anchor, logits, box_scale, &mut probabilities, gradient);
-            parts.boxes += matched.score * boxes;
+            let weight = matched.score * scale;
+            parts.dfl += matched.score * self.write_dfl_gradient(&anchor, logits, weight, gradient);
+            parts.boxes +=
+                matched.score * self.add_box_gradient(&anchor, logits, weight, &mut probabilities, gradient);
         }
         parts
     }
 
-    /// The box loss of one anchor point; adds `scale` times its gradient.
+    /// The distribution focal loss of one anchor point; writes its gradient times gain and `weight`.
+    fn write_dfl_gradient(&self, anchor: &Anchor, logits: &[f32], weight: f64, gradient: &mut [f32]) -> f64 {
+        let value = dfl_loss(logits, &anchor.target_distances(), gradient);
+        let scale = (self.gains.dfl * weight) as f32;
+        gradient.iter_mut().for_each(|derivative| *derivative *= scale);
+        value
+    }
+
+    /// The box loss of one anchor point; adds its gradient times gain and `weight`.
     fn add_box_gradient(
         &self,
         anchor: &Anchor,
         logits: &[f32],
-        scale: f64,
+        weight: f64,
         probabilities: &mut [f32],
         gradient: &mut [f32],
     ) -> f64 {
         let [x, y] = anchor.centre;
-        expected_distances_into(logits, probabilities);
-        let sides = probabilities.chunks_exact(self.bins);
-        let mut distances = [0.0; 4];
-        distances.iter_mut().zip(sides.clone()).for_each(|(distance, side)| *distance = expectation(side));
+        let distances = distributions(logits, probabilities);
         let [left, top, right, bottom] = distances;
         let predicted = [x - left, y - top, x + right, y + bottom];
         let (value, by_corner) = self.box_loss.value_and_gradient(&predicted, &anchor.target);
-        for (side, (gradient, probabilities)) in gradient.chunks_exact_mut(self.bins).zip(sides).enumerate() {
-            let towards = if side < 2 { -scale } else { scale };
-            let by_distance = towards * by_corner[side];
+        for (side, (gradient, probabilities)) in
+            gradient.chunks_exact_mut(self.bins).zip(probabilities.chunks_exact(self.bins)).enumerate()
+        {
+            let towards = if side < 2 { -1.0 } else { 1.0 };
+            let by_distance = towards * by_corner[side] * self.gains.boxes * weight;
             for (bin, (gradient, &probability)) in gradient.iter_mut().zip(probabilities).enumerate() {
                 *gradient += (by_distance * (bin as f64 - distances[side]) * probability as f64) as f32;
             }
@@ -298,7 +302,7 @@ struct RawPredictions<'a> {
 
 struct Decoded {
     boxes: Vec<Option<Xyxy>>,
-    probabilities: Vec<f32>,
+    buffer: Vec<f32>,
 }
 
 impl<'a> RawPredictions<'a> {
@@ -310,18 +314,17 @@ impl<'a> RawPredictions<'a> {
         class_count: usize,
     ) -> Self {
         let width = 4 * bins;
-        let decoded =
-            RefCell::new(Decoded { boxes: vec![None; grid.len()], probabilities: vec![0.0; width] });
+        let decoded = RefCell::new(Decoded { boxes: vec![None; grid.len()], buffer: vec![0.0; width] });
         RawPredictions { boxes, classes, grid, width, class_count, decoded }
     }
 }
 
 impl Predictions for RawPredictions<'_> {
     fn xyxy(&self, anchor: usize) -> Xyxy {
-        let Decoded { boxes, probabilities } = &mut *self.decoded.borrow_mut();
+        let Decoded { boxes, buffer } = &mut *self.decoded.borrow_mut();
         *boxes[anchor].get_or_insert_with(|| {
             let logits = &self.boxes[anchor * self.width..][..self.width];
-            let distances = expected_distances_into(logits, probabilities);
+            let distances = expected_distances_into(logits, buffer);
             let stride = self.grid.strides()[anchor];
             dist2bbox(distances, self.grid.centres()[anchor]).scale(stride, stride)
         })

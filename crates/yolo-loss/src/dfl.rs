@@ -1,6 +1,6 @@
 //! Distances as distributions over bins, and the distribution focal loss (arXiv 2006.04388, section 3).
 
-use crate::exponential::softmax;
+use crate::exponential::Exponentials;
 
 /// Expected distances `[left, top, right, bottom]` in grid units from the raw logits `[4, R]` of one anchor point:
 /// the mean bin of each side's softmax.
@@ -9,19 +9,32 @@ pub fn expected_distances(logits: &[f32]) -> [f32; 4] {
     expected_distances_into(logits, &mut probabilities)
 }
 
-/// [`expected_distances`] that leaves the probabilities `[4, R]` in a buffer.
-pub(crate) fn expected_distances_into(logits: &[f32], probabilities: &mut [f32]) -> [f32; 4] {
+/// [`expected_distances`] with a buffer of the length of the logits.
+pub(crate) fn expected_distances_into(logits: &[f32], buffer: &mut [f32]) -> [f32; 4] {
     let bins = logits.len() / 4;
     std::array::from_fn(|side| {
         let range = side * bins..(side + 1) * bins;
-        softmax(&logits[range.clone()], &mut probabilities[range.clone()]);
-        expectation(&probabilities[range]) as f32
+        let exponentials = &mut buffer[range.clone()];
+        let sum = Exponentials::new(&logits[range], exponentials).sum;
+        (mean_bin(exponentials) / sum as f64) as f32
     })
 }
 
-/// The mean bin.
-pub(crate) fn expectation(probabilities: &[f32]) -> f64 {
-    probabilities.iter().enumerate().map(|(bin, &probability)| bin as f64 * probability as f64).sum()
+/// Writes the softmax of each side and returns its mean bin.
+pub(crate) fn distributions(logits: &[f32], probabilities: &mut [f32]) -> [f64; 4] {
+    let bins = logits.len() / 4;
+    std::array::from_fn(|side| {
+        let range = side * bins..(side + 1) * bins;
+        let probabilities = &mut probabilities[range.clone()];
+        let scale = 1.0 / Exponentials::new(&logits[range], probabilities).sum;
+        probabilities.iter_mut().for_each(|probability| *probability *= scale);
+        mean_bin(probabilities)
+    })
+}
+
+/// Sum of the weights, each times its bin.
+fn mean_bin(weights: &[f32]) -> f64 {
+    weights.iter().enumerate().map(|(bin, &weight)| bin as f64 * weight as f64).sum()
 }
 
 /// The distribution focal loss of one box, the mean over its four sides: cross-entropy against the bins below and
@@ -36,9 +49,11 @@ pub fn dfl_loss(logits: &[f32], target: &[f64; 4], gradient: &mut [f32]) -> f64 
     for side in 0..4 {
         let range = side * bins..(side + 1) * bins;
         let (logits, gradient) = (&logits[range.clone()], &mut gradient[range]);
-        let log_sum = softmax(logits, gradient); // the gradient holds the probabilities
+        let exponentials = Exponentials::new(logits, gradient);
+        let scale = 1.0 / exponentials.sum;
+        gradient.iter_mut().for_each(|value| *value *= scale); // now the probabilities
         let bracket = Bracket::new(target[side], bins);
-        sum += bracket.cross_entropy(logits, log_sum);
+        sum += bracket.cross_entropy(logits, exponentials.log_sum());
         gradient[bracket.lower] -= bracket.lower_weight as f32;
         gradient[bracket.lower + 1] -= bracket.upper_weight as f32;
     }

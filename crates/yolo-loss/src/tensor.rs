@@ -34,7 +34,8 @@ pub trait TensorBoxLoss: BoxLoss {
 }
 
 impl<A: Assigner, L: TensorBoxLoss> DetectionLoss<A, L> {
-    /// The loss on tensors. The assignment is computed from detached values on the host.
+    /// The loss on tensors. The assignment is computed from detached values on the host. Where no anchor point learns
+    /// an object, `boxes` does not enter, and a backward pass has no gradient for it.
     ///
     /// # Shapes
     /// `boxes` are raw logits `[B, A, 4 * R]`, `classes` logits `[B, A, K]`, of the same dtype and device.
@@ -272,5 +273,30 @@ fn check_shape(
     match tensor.dims() {
         [_, a, c] if *a == grid.len() && *c == channels => Ok(()),
         got => Err(LossError::Shape { what, anchors: grid.len(), channels, got: got.to_vec() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{Device, Var};
+
+    #[test]
+    fn arctangent_and_its_gradient() {
+        let widths: Vec<f64> = (0..400).map(|i| 1e-6 * 1.08f64.powi(i)).collect();
+        let heights: Vec<f64> = (0..400).map(|i| 1.0 + (i % 7) as f64).collect();
+        let width = Var::from_slice(&widths, 400, &Device::Cpu).unwrap();
+        let height = Var::from_slice(&heights, 400, &Device::Cpu).unwrap();
+        let angle = arctangent(&width, &height).unwrap();
+        let gradients = angle.sum_all().unwrap().backward().unwrap();
+        let values = |tensor: &Tensor| tensor.to_vec1::<f64>().unwrap();
+        let (angle, by_width) = (values(&angle), values(gradients.get(&width).unwrap()));
+        let by_height = values(gradients.get(&height).unwrap());
+        for (i, (w, h)) in widths.into_iter().zip(heights).enumerate() {
+            let squares = w * w + h * h;
+            assert!((angle[i] - (w / h).atan()).abs() < 1e-14, "{w} {h}");
+            assert!((by_width[i] - h / squares).abs() < 1e-13, "{w} {h}");
+            assert!((by_height[i] + w / squares).abs() < 1e-13, "{w} {h}");
+        }
     }
 }
