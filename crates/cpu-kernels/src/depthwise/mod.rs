@@ -4,15 +4,20 @@
 //! so that forward and data gradient are the same code.
 
 mod correlation;
+mod grid;
 #[cfg(test)]
 mod tests;
 mod vector;
 mod weight_gradient;
 
-use correlation::{Axis, Correlation, Start};
+use correlation::{Correlation, Start};
+use grid::{Axis, Grid};
 pub use weight_gradient::backward_weight;
 
-use crate::{Activation, Isa, MapMut, MapRef, Window};
+use crate::activation::{activate, for_constant};
+use crate::bands::Band;
+use crate::isa::multiversion;
+use crate::{Activation, Isa, MapMut, MapRef, Window, lanes};
 
 /// Reorders a weight from `[C, 1, kernel, kernel]` to `[kernel * kernel][C]`, tap after tap.
 ///
@@ -22,8 +27,10 @@ pub fn pack(weight: &[f32], channels: usize, kernel: usize, packed: &mut [f32]) 
     let taps = kernel * kernel;
     assert_eq!(weight.len(), channels * taps, "weights");
     assert_eq!(packed.len(), channels * taps, "packed weights");
-    for (index, value) in packed.iter_mut().enumerate() {
-        *value = weight[index % channels * taps + index / channels];
+    for tap in 0..taps {
+        for channel in 0..channels {
+            packed[tap * channels + channel] = weight[channel * taps + tap];
+        }
     }
 }
 
@@ -44,36 +51,39 @@ pub struct Epilogue<'a> {
 /// # Panics
 /// When a shape differs.
 pub fn forward(isa: Isa, x: MapRef, packed: &[f32], window: &Window, epilogue: &Epilogue, y: &mut MapMut) {
-    let (vertical, horizontal) = axes(window);
-    let correlation = Correlation {
-        x,
-        weight: packed,
-        batch: window.batch,
-        vertical,
-        horizontal,
-        written: (window.out_height, window.out_width),
-        start: epilogue.bias.map_or(Start::Zero, Start::Bias),
-        activation: epilogue.activation,
-    };
-    correlation::run(isa, &[correlation], y);
+    let start = epilogue.bias.map_or(Start::Zero, Start::Bias);
+    let correlation = Correlation { grid: grid(window), x, weight: packed, start };
+    correlation::run(isa, &[correlation], y, |grid, band, y| match epilogue.activation {
+        Activation::Identity => {}
+        activation => activate_band(isa, activation, grid, band, y),
+    });
 }
 
-/// The vertical and the horizontal axis of the forward pass.
-fn axes(window: &Window) -> (Axis, Axis) {
+multiversion! {
+    /// Applies the activation to the outputs of a band.
+    fn activate_band(activation: Activation, grid: &Grid, band: &Band, y: &MapMut<'_>) {
+        for_constant!(activation, A => for row in band.rows.clone() {
+            for column in 0..grid.horizontal.output {
+                // SAFETY: the bands share no output.
+                let values = unsafe { band.values_mut(y, grid.output(band.image, row, column)) };
+                lanes::change(values, |value| *value = activate::<FMA>(A, *value));
+            }
+        });
+    }
+}
+
+/// The grid of the forward pass.
+fn grid(window: &Window) -> Grid {
     let Window { kernel: taps, stride, .. } = *window;
-    let axis = |input, output, pad: usize| Axis {
-        input,
-        output,
-        taps,
-        stride,
-        origin: -(pad as isize),
-        first: 0,
-        step: 1,
+    let axis = |input, output, pad: usize| {
+        let origin = -(pad as isize);
+        Axis { input, output, taps, stride, origin, first: 0, step: 1, size: output }
     };
-    (
-        axis(window.in_height, window.out_height, window.pad_top),
-        axis(window.in_width, window.out_width, window.pad_left),
-    )
+    Grid {
+        batch: window.batch,
+        vertical: axis(window.in_height, window.out_height, window.pad_top),
+        horizontal: axis(window.in_width, window.out_width, window.pad_left),
+    }
 }
 
 /// The gradient of the input of [`forward`] without bias and activation, from the gradient of the output.
@@ -103,18 +113,15 @@ pub fn backward_data(
     let pairs = || vertical.iter().flat_map(|v| horizontal.iter().map(move |h| (v, h)));
     let weights: Vec<_> =
         pairs().map(|(v, h)| flipped_taps(packed, channels, window, v.first_tap, h.first_tap)).collect();
+    let start = if accumulate { Start::Output } else { Start::Zero };
     let correlation = |((v, h), weight): ((&Phase, &Phase), _)| Correlation {
+        grid: Grid { batch: window.batch, vertical: v.axis, horizontal: h.axis },
         x: dy,
         weight,
-        batch: window.batch,
-        vertical: v.axis,
-        horizontal: h.axis,
-        written: (window.in_height, window.in_width),
-        start: if accumulate { Start::Output } else { Start::Zero },
-        activation: Activation::Identity,
+        start,
     };
     let correlations: Vec<_> = pairs().zip(weights.iter().map(Vec::as_slice)).map(correlation).collect();
-    correlation::run(isa, &correlations, dx);
+    correlation::run(isa, &correlations, dx, |_, _, _| {});
 }
 
 /// Every `stride`-th input of an axis from `phase` on: those that meet the same taps, `first_tap` and every `stride`-th
@@ -138,6 +145,7 @@ impl Phase {
             origin: shift as isize + 1 - taps as isize,
             first: phase,
             step: stride,
+            size: input,
         };
         Phase { axis, first_tap }
     }
@@ -145,7 +153,13 @@ impl Phase {
 
 /// Taps `(top, left)` and every `stride`-th after them in both axes, in reverse order.
 fn flipped_taps(packed: &[f32], channels: usize, window: &Window, top: usize, left: usize) -> Vec<f32> {
+    let mut flipped = Vec::with_capacity(packed.len());
     let reversed = |first: usize| (first..window.kernel).step_by(window.stride).rev();
-    let taps = reversed(top).flat_map(|row| reversed(left).map(move |column| row * window.kernel + column));
-    taps.flat_map(|tap| packed[tap * channels..][..channels].iter().copied()).collect()
+    for row in reversed(top) {
+        for column in reversed(left) {
+            let tap = row * window.kernel + column;
+            flipped.extend_from_slice(&packed[tap * channels..][..channels]);
+        }
+    }
+    flipped
 }

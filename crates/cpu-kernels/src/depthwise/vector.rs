@@ -35,6 +35,12 @@ pub(super) trait Vector: Copy {
     /// # Safety
     /// The CPU has the instructions of this type.
     unsafe fn mul_add(self, factor: Self, term: Self) -> Self;
+
+    /// `self + other`.
+    ///
+    /// # Safety
+    /// The CPU has the instructions of this type.
+    unsafe fn add(self, other: Self) -> Self;
 }
 
 /// Lanes that the compiler maps to what the instruction set has.
@@ -69,12 +75,17 @@ impl<const N: usize, const FMA: bool> Vector for Lanes<N, FMA> {
         }
         Lanes(sum)
     }
+
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        Lanes(std::array::from_fn(|lane| self.0[lane] + other.0[lane]))
+    }
 }
 
 /// Implements [`Vector`] with one intrinsic a function.
 #[cfg(target_arch = "x86_64")]
 macro_rules! vector {
-    ($register:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $mul_add:ident) => {
+    ($register:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $mul_add:ident, $add:ident) => {
         impl Vector for $register {
             const LANES: usize = $lanes;
 
@@ -101,6 +112,12 @@ macro_rules! vector {
                 // SAFETY: as above.
                 unsafe { $mul_add(self, factor, term) }
             }
+
+            #[inline(always)]
+            unsafe fn add(self, other: Self) -> Self {
+                // SAFETY: as above.
+                unsafe { $add(self, other) }
+            }
         }
     };
 }
@@ -112,17 +129,15 @@ fn multiply_then_add(a: __m128, b: __m128, c: __m128) -> __m128 {
     unsafe { _mm_add_ps(_mm_mul_ps(a, b), c) }
 }
 #[cfg(target_arch = "x86_64")]
-vector!(__m128, 4, _mm_set1_ps, _mm_loadu_ps, _mm_storeu_ps, multiply_then_add);
+vector!(__m128, 4, _mm_set1_ps, _mm_loadu_ps, _mm_storeu_ps, multiply_then_add, _mm_add_ps);
 #[cfg(target_arch = "x86_64")]
-vector!(__m256, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_fmadd_ps);
+vector!(__m256, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_fmadd_ps, _mm256_add_ps);
 #[cfg(target_arch = "x86_64")]
-vector!(__m512, 16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_fmadd_ps);
+vector!(__m512, 16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_fmadd_ps, _mm512_add_ps);
 
 /// The vectors of an instruction set: wide ones for most channels, narrow ones for what remains of a wide one. What
 /// remains of a narrow one is left to single channels.
 pub(super) trait Level {
-    /// Whether it multiplies and adds in one step.
-    const FMA: bool;
     /// For most channels.
     type Wide: Vector;
     /// For what remains of a wide one.
@@ -137,7 +152,6 @@ macro_rules! level {
         struct $name;
 
         impl Level for $name {
-            const FMA: bool = $fma;
             type Wide = $wide;
             type Narrow = $narrow;
             type Single = Lanes<1, $fma>;
