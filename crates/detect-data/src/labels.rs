@@ -67,12 +67,12 @@ pub struct Labels {
 }
 
 /// Reads the rows of a label file: `class cx cy w h`, or `class x y x y x y ..`, a polygon, of which the box around it
-/// is taken; coordinates are shares of the image's width and height. Blank rows, a byte order mark and any line ends are
+/// is taken; coordinates are shares of the image's width and height. Blank rows, a byte order mark and CRLF are
 /// accepted. A row with a problem is left out and listed.
 pub fn parse_labels(bytes: &[u8], classes: usize) -> Labels {
     let text = String::from_utf8_lossy(bytes);
     let mut labels = Labels::default();
-    for (number, row) in text.trim_start_matches('\u{feff}').split(['\n', '\r']).enumerate() {
+    for (number, row) in text.trim_start_matches('\u{feff}').lines().enumerate() {
         if row.trim().is_empty() {
             continue;
         }
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_with_any_line_end_and_a_byte_order_mark() {
+    fn rows_with_either_line_end_and_a_byte_order_mark() {
         for text in ["0 .5 .5 .25 .5\n2.0 0.1 0.2 0.2 0.4\n", "\u{feff}0 .5 .5 .25 .5\r\n\r\n2 .1\t.2 .2  .4"]
         {
             let labels = parse_labels(text.as_bytes(), 3);

@@ -27,13 +27,10 @@ pub fn resize(image: &RgbImage, size: Size) -> RgbImage {
     let columns = taps(image.size().width, size.width);
     let rows = taps(image.size().height, size.height);
     let mut output = RgbImage::filled(size, 0);
-    let mut lines = Lines::new(size.width * 3);
+    let mut line = vec![[0; 3]; image.size().width];
     for (y, tap) in rows.iter().enumerate() {
-        let [first, second] = lines.pair(image, &columns, tap);
-        let (a, b) = (ONE - tap.weight, tap.weight);
-        for ((out, first), second) in output.row_mut(y).iter_mut().zip(first).zip(second) {
-            *out = ((first * a + second * b + (1 << (2 * BITS - 1))) >> (2 * BITS)) as u8;
-        }
+        blend_rows(image.row(tap.first), image.row(tap.second), tap.weight, line.as_flattened_mut());
+        scale_line(&line, &columns, output.row_mut(y));
     }
     output
 }
@@ -57,37 +54,20 @@ fn taps(from: usize, to: usize) -> Vec<Tap> {
     (0..to).map(tap).collect()
 }
 
-/// The two source rows in use, scaled in width; values carry [`BITS`] more bits.
-struct Lines {
-    lines: [Vec<i32>; 2],
-    held: [Option<usize>; 2],
-}
-
-impl Lines {
-    fn new(len: usize) -> Self {
-        Lines { lines: [vec![0; len], vec![0; len]], held: [None, None] }
-    }
-
-    fn pair(&mut self, image: &RgbImage, columns: &[Tap], tap: &Tap) -> [&[i32]; 2] {
-        if self.held[1] == Some(tap.first) {
-            self.lines.swap(0, 1);
-            self.held.swap(0, 1);
-        }
-        for (slot, row) in [tap.first, tap.second].into_iter().enumerate() {
-            if self.held[slot] != Some(row) {
-                scale_row(image.row(row), columns, &mut self.lines[slot]);
-                self.held[slot] = Some(row);
-            }
-        }
-        [&self.lines[0], &self.lines[1]]
+/// A line between two rows; values carry [`BITS`] more bits.
+fn blend_rows(first: &[u8], second: &[u8], weight: i32, line: &mut [i32]) {
+    for ((out, first), second) in line.iter_mut().zip(first).zip(second) {
+        *out = *first as i32 * (ONE - weight) + *second as i32 * weight;
     }
 }
 
-fn scale_row(row: &[u8], columns: &[Tap], line: &mut [i32]) {
-    for (out, tap) in line.chunks_exact_mut(3).zip(columns) {
-        let (first, second) = (&row[tap.first * 3..][..3], &row[tap.second * 3..][..3]);
+fn scale_line(line: &[[i32; 3]], columns: &[Tap], row: &mut [u8]) {
+    let (pixels, _) = row.as_chunks_mut::<3>();
+    for (pixel, tap) in pixels.iter_mut().zip(columns) {
+        let (first, second) = (&line[tap.first], &line[tap.second]);
         for channel in 0..3 {
-            out[channel] = first[channel] as i32 * (ONE - tap.weight) + second[channel] as i32 * tap.weight;
+            let value = first[channel] * (ONE - tap.weight) + second[channel] * tap.weight;
+            pixel[channel] = ((value + (1 << (2 * BITS - 1))) >> (2 * BITS)) as u8;
         }
     }
 }

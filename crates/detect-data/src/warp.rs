@@ -6,27 +6,55 @@ use box_geometry::Size;
 /// Bits of an interpolation weight.
 const BITS: u32 = 10;
 const ONE: i32 = 1 << BITS;
+/// Bits behind the point of a source coordinate.
+const FRACTION: u32 = 32;
+/// Half a weight step, so that cutting a coordinate to [`BITS`] bits rounds it.
+const ROUNDING: i64 = 1 << (FRACTION - BITS - 1);
 
 /// The image of size `output` whose pixel `matrix(p)` shows pixel `p` of `image`: bilinear, whole coordinates are pixel
 /// centres, outside lies [`BORDER`] grey. A map without inverse shows nothing but grey.
 pub fn warp(image: &RgbImage, matrix: &Matrix, output: Size) -> RgbImage {
     let mut warped = RgbImage::filled(output, BORDER);
     let Some(back) = matrix.inverse() else { return warped };
-    let sampler = Sampler { image, width: image.size().width, height: image.size().height };
-    let Matrix([mx, my, mw]) = back;
-    let is_affine = mw[0] == 0.0 && mw[1] == 0.0;
+    let sampler = Sampler { data: image.data(), width: image.size().width, height: image.size().height };
+    let Matrix([_, _, w]) = back;
+    let is_affine = w[0] == 0.0 && w[1] == 0.0;
     for y in 0..output.height {
-        let at = |row: &[f64; 3], x: f64| row[0] * x + row[1] * y as f64 + row[2];
-        for (x, pixel) in warped.row_mut(y).chunks_exact_mut(3).enumerate() {
-            let w = if is_affine { 1.0 / mw[2] } else { 1.0 / at(&mw, x as f64) };
-            sampler.sample(at(&mx, x as f64) * w, at(&my, x as f64) * w, pixel);
+        if is_affine {
+            affine_row(&sampler, &back, y, warped.row_mut(y));
+        } else {
+            projective_row(&sampler, &back, y, warped.row_mut(y));
         }
     }
     warped
 }
 
+/// Along a row of an affine map the source moves by equal steps.
+fn affine_row(sampler: &Sampler, back: &Matrix, y: usize, row: &mut [u8]) {
+    let (mut at_x, mut at_y) = fixed(back.map(0.0, y as f64));
+    let (step_x, step_y) = (back.0[0][0] / back.0[2][2], back.0[1][0] / back.0[2][2]);
+    let (step_x, step_y) = fixed((step_x, step_y));
+    for pixel in row.chunks_exact_mut(3) {
+        sampler.sample(at_x, at_y, pixel);
+        (at_x, at_y) = (at_x.wrapping_add(step_x), at_y.wrapping_add(step_y));
+    }
+}
+
+fn projective_row(sampler: &Sampler, back: &Matrix, y: usize, row: &mut [u8]) {
+    for (x, pixel) in row.chunks_exact_mut(3).enumerate() {
+        let (x, y) = fixed(back.map(x as f64, y as f64));
+        sampler.sample(x, y, pixel);
+    }
+}
+
+/// Coordinates with [`FRACTION`] bits behind the point; those far outside an image saturate.
+fn fixed((x, y): (f64, f64)) -> (i64, i64) {
+    let fixed = |value: f64| (value * (1u64 << FRACTION) as f64).round() as i64;
+    (fixed(x), fixed(y))
+}
+
 struct Sampler<'a> {
-    image: &'a RgbImage,
+    data: &'a [u8],
     width: usize,
     height: usize,
 }
@@ -34,35 +62,34 @@ struct Sampler<'a> {
 impl Sampler<'_> {
     /// Writes the colour at `(x, y)`; leaves `pixel`, which is grey, alone outside the image.
     #[inline]
-    fn sample(&self, x: f64, y: f64, pixel: &mut [u8]) {
-        let inside = x > -1.0 && y > -1.0 && x < self.width as f64 && y < self.height as f64;
-        if !inside {
-            return;
-        }
-        // Moved by one so that the cast, which truncates, rounds down.
-        let (x0, y0) = ((x + 1.0) as usize, (y + 1.0) as usize);
-        let weight = |at: f64, floor: usize| ((at + 1.0 - floor as f64) * ONE as f64 + 0.5) as i32;
-        let (fx, fy) = (weight(x, x0), weight(y, y0));
-        if x0 >= 1 && y0 >= 1 && x0 < self.width && y0 < self.height {
+    fn sample(&self, x: i64, y: i64, pixel: &mut [u8]) {
+        let (x, y) = (x.saturating_add(ROUNDING), y.saturating_add(ROUNDING));
+        let weight = |at: i64| (at >> (FRACTION - BITS)) as i32 & (ONE - 1);
+        let (fx, fy) = (weight(x), weight(y));
+        let (left, top) = (x >> FRACTION, y >> FRACTION);
+        // Negative numbers become huge ones.
+        let (column, row) = (left as usize, top as usize);
+        if column < self.width - 1 && row < self.height - 1 {
             let stride = self.width * 3;
-            let start = (y0 - 1) * stride + (x0 - 1) * 3;
-            let top = &self.image.data()[start..start + 6];
-            let bottom = &self.image.data()[start + stride..start + stride + 6];
+            let start = row * stride + column * 3;
+            let upper = &self.data[start..start + 6];
+            let lower = &self.data[start + stride..start + stride + 6];
             for c in 0..3 {
-                pixel[c] = blend([top[c], top[c + 3], bottom[c], bottom[c + 3]], fx, fy);
+                pixel[c] = blend([upper[c], upper[c + 3], lower[c], lower[c + 3]], fx, fy);
             }
-        } else {
+        } else if left >= -1 && top >= -1 && left < self.width as i64 && top < self.height as i64 {
             for c in 0..3 {
-                let corners = [(x0, y0), (x0 + 1, y0), (x0, y0 + 1), (x0 + 1, y0 + 1)];
+                let corners = [(left, top), (left + 1, top), (left, top + 1), (left + 1, top + 1)];
                 pixel[c] = blend(corners.map(|(x, y)| self.or_border(x, y, c)), fx, fy);
             }
         }
     }
 
-    /// A value at coordinates that are moved by one.
-    fn or_border(&self, x: usize, y: usize, channel: usize) -> u8 {
-        let inside = (1..=self.width).contains(&x) && (1..=self.height).contains(&y);
-        if inside { self.image.data()[((y - 1) * self.width + x - 1) * 3 + channel] } else { BORDER }
+    #[cold]
+    fn or_border(&self, x: i64, y: i64, channel: usize) -> u8 {
+        let (column, row) = (x as usize, y as usize);
+        let inside = column < self.width && row < self.height;
+        if inside { self.data[(row * self.width + column) * 3 + channel] } else { BORDER }
     }
 }
 

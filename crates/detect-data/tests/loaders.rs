@@ -45,7 +45,8 @@ fn batches_do_not_depend_on_threads_or_memory() {
 #[test]
 fn an_epoch_shows_every_image_once_in_its_own_order() {
     let (first, second) = (epoch(2, 0, 0, 0), epoch(2, 0, 1, 0));
-    let indices = |batches: &[Batch]| batches.iter().flat_map(|batch| batch.indices.clone()).collect::<Vec<_>>();
+    let indices =
+        |batches: &[Batch]| batches.iter().flat_map(|batch| batch.indices.clone()).collect::<Vec<_>>();
     assert_ne!(indices(&first), indices(&second));
     for batches in [first, second] {
         let mut all = indices(&batches);
@@ -223,7 +224,8 @@ fn validation_gives_every_image_once_by_rising_aspect_and_maps_boxes_back() {
         let sample = dataset.get(image.index).unwrap();
         assert_eq!(image.ground_truths.len(), sample.boxes.len());
         for (truth, labelled) in image.ground_truths.iter().zip(&sample.boxes) {
-            let back = image.mapping.to_original(&image.mapping.to_input(&labelled.xyxy), InverseRule::Current);
+            let back =
+                image.mapping.to_original(&image.mapping.to_input(&labelled.xyxy), InverseRule::Current);
             for other in [back, truth.xyxy] {
                 let pairs = other.to_array().into_iter().zip(labelled.xyxy.to_array());
                 assert!(pairs.clone().all(|(a, b)| (a - b).abs() < 1e-3), "{other:?} {labelled:?}");

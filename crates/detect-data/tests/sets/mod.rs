@@ -1,4 +1,5 @@
-//! Small data sets for tests.
+//! Small data sets for tests. Each test file compiles this module for itself and uses a part of it.
+#![allow(dead_code)]
 
 use box_geometry::{Size, Xyxy};
 use detect_data::{DataError, Dataset, LabelledBox, RgbImage, Sample};
@@ -18,7 +19,8 @@ impl Painted {
 
     fn labelled(&self, index: usize) -> Vec<LabelledBox> {
         let Size { height, width } = self.sizes[index];
-        let whole = Xyxy::new(width as f32 * 0.25, height as f32 * 0.25, width as f32 * 0.5, height as f32 * 0.75);
+        let whole =
+            Xyxy::new(width as f32 * 0.25, height as f32 * 0.25, width as f32 * 0.5, height as f32 * 0.75);
         let count = index % 3;
         (0..count).map(|i| LabelledBox { class: i, xyxy: whole.shift(i as f32 * 5.0, 0.0) }).collect()
     }
@@ -52,14 +54,14 @@ impl Dataset for Painted {
 }
 
 /// Writes an image file of one grey; the format follows the ending.
-#[allow(dead_code)] // Each test file compiles this module for itself.
 pub(crate) fn write_image(path: &Path, size: Size, grey: u8) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-    image::RgbImage::from_pixel(size.width as u32, size.height as u32, image::Rgb([grey; 3])).save(path).unwrap();
+    image::RgbImage::from_pixel(size.width as u32, size.height as u32, image::Rgb([grey; 3]))
+        .save(path)
+        .unwrap();
 }
 
 /// Writes a label file.
-#[allow(dead_code)]
 pub(crate) fn write_labels(folder: &Path, name: &str, text: &str) -> PathBuf {
     let path = folder.join("labels").join(name);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
