@@ -30,7 +30,7 @@ pub fn exp<const FMA: bool>(x: f32) -> f32 {
     // Adding 1.5 * 2^23 leaves no fraction bits: the sum is rounded to the nearest integer and holds it in its low bits.
     const ROUND: f32 = 12_582_912.0;
     // ln 2 in two parts, the first with so few bits that its products with the exponent are exact.
-    const LN_2_HIGH: f32 = 0.693_359_375;
+    const LN_2_HIGH: f32 = 355.0 / 512.0;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
     // (e^r - 1 - r) / r^2 interpolated in the Chebyshev nodes of |r| <= ln(2) / 2; relative error of e^r 1.1e-8.
     const POLYNOMIAL: [f32; 5] = [0.5, 0.166_665_76, 0.041_666_552, 0.008_363_233, 0.001_392_625];
