@@ -1,1 +1,3 @@
 //! Shapes and fixtures of the benches.
+
+pub mod shapes;
