@@ -2,7 +2,7 @@
 //!
 //! [`DetectionLoss`] works on slices: values and the analytic gradient in one pass, parallel over images, with the same
 //! bits for any number of threads. With the feature `candle` the same loss is composed of candle operations
-//! ([`DetectionLoss::forward`]) and joins the caller's tape, on any device and in `f64`.
+//! (`DetectionLoss::forward`) and joins the caller's tape, on any device and in `f64`.
 //!
 //! Dimension letters: B images, A anchor points, R distribution bins a side, K classes.
 #![forbid(unsafe_code)]

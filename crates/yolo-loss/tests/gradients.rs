@@ -74,7 +74,8 @@ proptest! {
 /// Logits that differ from place to place.
 fn logits(len: usize, seed: u32) -> Vec<f32> {
     let value = |i: usize| {
-        let bits = (i as u32).wrapping_mul(2_654_435_761).wrapping_add(seed).wrapping_mul(2_246_822_519);
+        let bits = (i as u32).wrapping_mul(2_654_435_761).wrapping_add(seed);
+        let bits = (bits ^ (bits >> 15)).wrapping_mul(2_246_822_519);
         ((bits >> 8) as f32 / (1 << 24) as f32 - 0.5) * 4.0
     };
     (0..len).map(value).collect()

@@ -6,36 +6,36 @@ use test_support::{Tensors, entries};
 use yolo_loss::{DetectionLoss, Gains, Overlap, Rules, Targets, TaskAligned};
 
 /// Suffixes of the reference tensors, and the rules they stand for.
-pub const RULES: [(&str, Rules); 2] = [("classic", Rules::Classic), ("current", Rules::Current)];
+pub(crate) const RULES: [(&str, Rules); 2] = [("classic", Rules::Classic), ("current", Rules::Current)];
 
 /// The name with the suffix where the rules differ, else the plain one.
-pub fn named(tensors: &Tensors, name: &str, suffix: &str) -> String {
+pub(crate) fn named(tensors: &Tensors, name: &str, suffix: &str) -> String {
     let with_suffix = format!("{name}_{suffix}");
     if tensors.has(&with_suffix) { with_suffix } else { name.to_string() }
 }
 
 /// One case of the file.
-pub struct LossCase {
-    pub name: String,
-    pub tensors: Tensors,
-    pub meta: Value,
-    pub items_tolerance: f64,
-    pub total_tolerance: f64,
-    pub gradient_tolerance: f64,
-    pub class_count: usize,
-    pub bins: usize,
-    pub grid: AnchorGrid,
+pub(crate) struct LossCase {
+    pub(crate) name: String,
+    pub(crate) tensors: Tensors,
+    pub(crate) meta: Value,
+    pub(crate) items_tolerance: f64,
+    pub(crate) total_tolerance: f64,
+    pub(crate) gradient_tolerance: f64,
+    pub(crate) class_count: usize,
+    pub(crate) bins: usize,
+    pub(crate) grid: AnchorGrid,
     /// `[B, A, 4 * R]`.
-    pub boxes: Vec<f32>,
+    pub(crate) boxes: Vec<f32>,
     /// `[B, A, K]`.
-    pub classes: Vec<f32>,
-    pub targets: Targets,
+    pub(crate) classes: Vec<f32>,
+    pub(crate) targets: Targets,
     /// What follows `map_` in the names of the maps, level by level.
     levels: Vec<String>,
 }
 
 /// All cases of all files.
-pub fn loss_cases() -> Vec<LossCase> {
+pub(crate) fn loss_cases() -> Vec<LossCase> {
     let cases = |entry: test_support::Entry| {
         let meta = entry.meta.as_object().expect("cases").clone();
         meta.into_iter().map(move |(name, meta)| LossCase::new(&entry, name, meta))
@@ -94,7 +94,7 @@ impl LossCase {
     }
 
     /// The loss with the case's settings.
-    pub fn loss(&self, rules: Rules) -> DetectionLoss {
+    pub(crate) fn loss(&self, rules: Rules) -> DetectionLoss {
         let gain = |name: &str| self.meta["gains"][name].as_f64().expect("`gains`");
         let gains = Gains { boxes: gain("box"), class: gain("cls"), dfl: gain("dfl") };
         let assigner = TaskAligned { topk: 10, alpha: 0.5, beta: 6.0, rules };
@@ -102,12 +102,17 @@ impl LossCase {
     }
 
     /// Full name of a reference tensor.
-    pub fn name(&self, suffix: &str, what: &str) -> String {
+    pub(crate) fn name(&self, suffix: &str, what: &str) -> String {
         named(&self.tensors, &format!("{}/{what}", self.name), suffix)
     }
 
     /// Names of the reference gradients, and gradients `[B, A, ...]` in their layout `[B, 4 * R + K, H, W]`.
-    pub fn gradients(&self, suffix: &str, d_boxes: &[f32], d_classes: &[f32]) -> Vec<(String, Vec<f32>)> {
+    pub(crate) fn gradients(
+        &self,
+        suffix: &str,
+        d_boxes: &[f32],
+        d_classes: &[f32],
+    ) -> Vec<(String, Vec<f32>)> {
         let (images, box_channels) = (self.targets.len(), 4 * self.bins);
         let mut first = 0;
         let mut maps = Vec::new();
