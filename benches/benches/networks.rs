@@ -73,7 +73,15 @@ fn training(criterion: &mut Criterion) {
         let outputs = outputs(&model);
         let images = vec![0.3; batch * 3 * side * side];
         let size = (batch, side, side);
-        let mut plan = TrainPlan::new(Arc::new(model.graph), params.layout.clone(), &outputs, size, Isa::best(), &|_| false).expect("compiles");
+        let mut plan = TrainPlan::new(
+            Arc::new(model.graph),
+            params.layout.clone(),
+            &outputs,
+            size,
+            Isa::best(),
+            &|_| false,
+        )
+        .expect("compiles");
         let mut grads = vec![0.0; params.layout.trained_len()];
         let mut step = |grads: &mut [f32]| {
             plan.forward(&mut params, Images::Nchw(&images), &mut || 0.5).expect("runs");
@@ -82,8 +90,13 @@ fn training(criterion: &mut Criterion) {
             plan.backward(&params, grads);
         };
         step(&mut grads);
-        assert!(grads.iter().all(|g| g.is_finite()) && grads.iter().any(|g| *g != 0.0), "{name}: no gradient");
-        group.bench_function(BenchmarkId::new(name, format!("{side}, batch {batch}")), |bencher| bencher.iter(|| step(&mut grads)));
+        assert!(
+            grads.iter().all(|g| g.is_finite()) && grads.iter().any(|g| *g != 0.0),
+            "{name}: no gradient"
+        );
+        group.bench_function(BenchmarkId::new(name, format!("{side}, batch {batch}")), |bencher| {
+            bencher.iter(|| step(&mut grads))
+        });
     }
     group.finish();
 }

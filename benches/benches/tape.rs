@@ -96,7 +96,8 @@ fn tape_against_schedule(criterion: &mut Criterion) {
     let map = VarMap::new();
     let stock = Stock::new(&VarBuilder::from_varmap(&map, DType::F32, &device)).expect("candle builds");
     for (name, var) in map.data().lock().expect("one user").iter() {
-        let param = graph.params().iter().find(|param| param.name == *name).expect("the names are the graph's");
+        let param =
+            graph.params().iter().find(|param| param.name == *name).expect("the names are the graph's");
         let value = Tensor::from_vec(values(param), var.dims(), &device).expect("sizes match");
         Var::set(var, &value).expect("sizes match");
     }
@@ -107,7 +108,8 @@ fn tape_against_schedule(criterion: &mut Criterion) {
         params.set(&param.name, &values(param)).expect("the layout is the graph's");
     }
     let size = (BATCH, SIDE, SIDE);
-    let mut plan = TrainPlan::new(graph, params.layout.clone(), &[out], size, Isa::best(), &|_| false).expect("compiles");
+    let mut plan = TrainPlan::new(graph, params.layout.clone(), &[out], size, Isa::best(), &|_| false)
+        .expect("compiles");
     let mut grads = vec![0.0; params.layout.trained_len()];
 
     // Every way gives the same map before it is timed.
@@ -118,7 +120,8 @@ fn tape_against_schedule(criterion: &mut Criterion) {
     let rows = plan.output(0);
     let ours: Vec<f32> = (0..want.len())
         .map(|i| {
-            let (b, c, position) = (i / (CHANNELS * SIDE * SIDE), i / (SIDE * SIDE) % CHANNELS, i % (SIDE * SIDE));
+            let (b, c, position) =
+                (i / (CHANNELS * SIDE * SIDE), i / (SIDE * SIDE) % CHANNELS, i % (SIDE * SIDE));
             rows.row(b * SIDE * SIDE + position)[c]
         })
         .collect();
@@ -131,7 +134,8 @@ fn tape_against_schedule(criterion: &mut Criterion) {
     });
     group.bench_function("composed on candle's tape", |bencher| {
         bencher.iter(|| {
-            let maps = net.forward(&tensor, &[out], Mode::Train { uniform: &mut || 0.5 }).expect("candle runs");
+            let maps =
+                net.forward(&tensor, &[out], Mode::Train { uniform: &mut || 0.5 }).expect("candle runs");
             maps[0].sum_all().and_then(|sum| sum.backward()).expect("candle runs")
         });
     });

@@ -29,11 +29,35 @@ impl Band {
     #[inline(always)]
     #[allow(clippy::mut_from_ref)]
     pub(crate) unsafe fn values_mut<'a>(&self, y: &'a MapMut<'_>, position: usize) -> &'a mut [f32] {
+        // SAFETY: the caller's promise.
+        unsafe { self.span_mut(y, position, 1) }
+    }
+
+    /// How many positions from one on lie in memory without a gap between the channels of the band: all or one.
+    #[inline(always)]
+    pub(crate) fn span(&self, y: &MapMut<'_>, positions: usize) -> usize {
+        if self.channels.len() == y.stride() { positions } else { positions.min(1) }
+    }
+
+    /// The channels of the band at `count` positions, as many as make a [`Band::span`].
+    ///
+    /// # Safety
+    /// As [`Band::values_mut`].
+    #[inline(always)]
+    #[allow(clippy::mut_from_ref)]
+    pub(crate) unsafe fn span_mut<'a>(
+        &self,
+        y: &'a MapMut<'_>,
+        position: usize,
+        count: usize,
+    ) -> &'a mut [f32] {
         let Range { start, end } = self.channels;
-        assert!(position < y.positions() && start <= end && end <= y.channels());
-        // SAFETY: the values lie inside the map (asserted), and they are the caller's alone.
+        assert!(position + count <= y.positions() && start <= end && end <= y.channels());
+        assert!(count == self.span(y, count), "a gap in the span");
+        // SAFETY: the values lie inside the map without gaps (asserted), and they are the caller's alone.
         unsafe {
-            std::slice::from_raw_parts_mut(y.as_mut_ptr().add(position * y.stride() + start), end - start)
+            let first = y.as_mut_ptr().add(position * y.stride() + start);
+            std::slice::from_raw_parts_mut(first, (end - start) * count)
         }
     }
 }

@@ -36,7 +36,11 @@ impl Window {
 
     /// True if every output position reads exactly the input position of the same index.
     pub fn is_pointwise(&self) -> bool {
-        self.kernel == 1 && self.stride == 1 && self.pad_top == 0 && self.pad_left == 0
-            && self.in_height == self.out_height && self.in_width == self.out_width
+        self.kernel == 1
+            && self.stride == 1
+            && self.pad_top == 0
+            && self.pad_left == 0
+            && self.in_height == self.out_height
+            && self.in_width == self.out_width
     }
 }

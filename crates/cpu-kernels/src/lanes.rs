@@ -4,17 +4,25 @@
 /// Values of a group: one register of AVX2.
 const LANES: usize = 8;
 
-/// `f(&mut a[i])` for every `i`.
+/// Values of a group in [`change`]: some registers, so that long computations of several values overlap.
+const MANY_LANES: usize = 32;
+
+/// `f(&mut a[i])` for every `i`; what remains after whole groups is worked on as a group, too.
 #[inline(always)]
 pub(crate) fn change(a: &mut [f32], f: impl Fn(&mut f32)) {
-    let (groups, tail) = a.as_chunks_mut::<LANES>();
-    for a in groups {
-        for lane in 0..LANES {
-            f(&mut a[lane]);
+    let (groups, tail) = a.as_chunks_mut::<MANY_LANES>();
+    for group in groups {
+        for lane in 0..MANY_LANES {
+            f(&mut group[lane]);
         }
     }
-    for a in tail {
-        f(a);
+    if !tail.is_empty() {
+        let mut group = [0.0; MANY_LANES];
+        group[..tail.len()].copy_from_slice(tail);
+        for lane in 0..MANY_LANES {
+            f(&mut group[lane]);
+        }
+        tail.copy_from_slice(&group[..tail.len()]);
     }
 }
 

@@ -31,7 +31,11 @@ impl Region {
 
     /// One past the last value.
     pub fn end(&self) -> usize {
-        if self.positions == 0 { self.offset } else { self.offset + (self.positions - 1) * self.stride + self.channels }
+        if self.positions == 0 {
+            self.offset
+        } else {
+            self.offset + (self.positions - 1) * self.stride + self.channels
+        }
     }
 
     /// True if the two share no value.
@@ -96,7 +100,11 @@ impl Arena {
     ///
     /// # Panics
     /// When a written region overlaps any other, or a region reaches past the end: the plan that asked is wrong.
-    pub fn borrow<const R: usize, const W: usize>(&mut self, reads: [Region; R], writes: [Region; W]) -> ([MapRef<'_>; R], [MapMut<'_>; W]) {
+    pub fn borrow<const R: usize, const W: usize>(
+        &mut self,
+        reads: [Region; R],
+        writes: [Region; W],
+    ) -> ([MapRef<'_>; R], [MapMut<'_>; W]) {
         for (i, write) in writes.iter().enumerate() {
             let others = reads.iter().chain(&writes[i + 1..]);
             others.for_each(|other| assert!(write.is_disjoint(other), "{write:?} overlaps {other:?}"));
@@ -109,8 +117,20 @@ impl Arena {
         // written regions share no value with any other region (asserted), and maps never touch values between rows.
         unsafe {
             (
-                reads.map(|r| MapRef { start: base.add(r.offset), positions: r.positions, channels: r.channels, stride: r.stride, life: PhantomData }),
-                writes.map(|r| MapMut { start: base.add(r.offset), positions: r.positions, channels: r.channels, stride: r.stride, life: PhantomData }),
+                reads.map(|r| MapRef {
+                    start: base.add(r.offset),
+                    positions: r.positions,
+                    channels: r.channels,
+                    stride: r.stride,
+                    life: PhantomData,
+                }),
+                writes.map(|r| MapMut {
+                    start: base.add(r.offset),
+                    positions: r.positions,
+                    channels: r.channels,
+                    stride: r.stride,
+                    life: PhantomData,
+                }),
             )
         }
     }
@@ -233,7 +253,13 @@ impl<'a> MapMut<'a> {
 
     /// The same map, to read.
     pub fn as_ref(&self) -> MapRef<'_> {
-        MapRef { start: self.start, positions: self.positions, channels: self.channels, stride: self.stride, life: PhantomData }
+        MapRef {
+            start: self.start,
+            positions: self.positions,
+            channels: self.channels,
+            stride: self.stride,
+            life: PhantomData,
+        }
     }
 
     /// One row, to read.

@@ -16,7 +16,7 @@ pub fn run(parts: usize, work: impl Fn(usize) + Sync) {
     match parts {
         0 => {}
         1 => work(0),
-        _ => (0..parts).into_par_iter().with_max_len(1).for_each(|index| work(index)),
+        _ => (0..parts).into_par_iter().with_max_len(1).for_each(&work),
     }
 }
 

@@ -62,10 +62,12 @@ pub fn forward(isa: Isa, x: MapRef, packed: &[f32], window: &Window, epilogue: &
 multiversion! {
     /// Applies the activation to the outputs of a band.
     fn activate_band(activation: Activation, grid: &Grid, band: &Band, y: &MapMut<'_>) {
+        let columns = grid.horizontal.output;
+        let span = band.span(y, columns);
         for_constant!(activation, A => for row in band.rows.clone() {
-            for column in 0..grid.horizontal.output {
+            for column in (0..columns).step_by(span) {
                 // SAFETY: the bands share no output.
-                let values = unsafe { band.values_mut(y, grid.output(band.image, row, column)) };
+                let values = unsafe { band.span_mut(y, grid.output(band.image, row, column), span) };
                 lanes::change(values, |value| *value = activate::<FMA>(A, *value));
             }
         });
