@@ -28,7 +28,7 @@ pub use predict::predict;
 pub use progress::{BatchProgress, EpochProgress, Observer, Silent};
 pub use random::{initial_params, step_stream};
 pub use results::{EpochRow, write_results};
-pub use run::{RunFiles, RunSetup, TrainingRun, validation_options};
+pub use run::{RunFiles, RunSetup, TrainingRun, UntrainedNetwork, validation_options};
 pub use schedule::{Rates, Schedule, full_accumulate};
 pub use trainable::{HeadLogits, ImageBatch, Trainable};
 pub use validate::{Speed, Validation, nms_options, validate};

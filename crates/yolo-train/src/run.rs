@@ -29,13 +29,7 @@ pub struct RunSetup {
     /// Hyper-parameters.
     pub spec: TrainSpec,
     /// The network.
-    pub graph: Arc<Graph>,
-    /// Its head.
-    pub head: HeadNodes,
-    /// Values of its parameters at the start.
-    pub params: Params,
-    /// Beginnings of the names of parameters that stay as they are.
-    pub frozen: Vec<String>,
+    pub network: UntrainedNetwork,
     /// Images to learn from.
     pub train: Arc<dyn Dataset>,
     /// Images to validate on.
@@ -50,6 +44,19 @@ pub struct RunSetup {
     pub folder: PathBuf,
     /// Instruction set.
     pub isa: Isa,
+}
+
+/// A network before its first step.
+#[derive(Debug, Clone)]
+pub struct UntrainedNetwork {
+    /// The graph.
+    pub graph: Arc<Graph>,
+    /// Its head.
+    pub head: HeadNodes,
+    /// Values of its parameters.
+    pub params: Params,
+    /// Beginnings of the names of parameters that stay as they are.
+    pub frozen: Vec<String>,
 }
 
 /// A run between two epochs.
@@ -97,7 +104,8 @@ impl TrainingRun {
     /// # Errors
     /// When a setting does not suit the data or the network.
     pub fn new(setup: RunSetup) -> Result<Self, TrainError> {
-        let RunSetup { spec, graph, head, params, frozen, isa, .. } = &setup;
+        let RunSetup { spec, network, isa, .. } = &setup;
+        let UntrainedNetwork { graph, head, params, frozen } = network;
         let network = CpuNetwork::new(graph.clone(), head.clone(), params.clone(), frozen.clone(), *isa);
         let loss = detection_loss(spec.gains, spec.rules, head.class_count, head.reg_max)?;
         let learner = Learner::new(network, loss, head.strides.clone(), spec, frozen, *isa);
@@ -141,23 +149,30 @@ impl TrainingRun {
         Ok(())
     }
 
-    /// Learns the epochs that are left. After each, the averaged weights are validated and all files of the run are up
-    /// to date. Returns the last validation; `None` if there was nothing left to do.
+    /// Learns the epochs that are left. Returns the last validation; `None` if there was nothing left to do.
     ///
     /// # Errors
-    /// When images cannot be read, files cannot be written, or the loss is no longer a number.
+    /// As [`TrainingRun::run_epoch`].
     pub fn run(&mut self, observer: &mut dyn Observer) -> Result<Option<Validation>, TrainError> {
         let mut last = None;
         while self.epoch < self.setup.spec.epochs {
-            let started = Instant::now();
-            let losses = self.train_epoch(observer)?;
-            let weights = self.learner.averaged();
-            let validation = self.validate(&weights, observer)?;
-            let row = self.row(&losses, &validation, started);
-            self.finish_epoch(&weights, row, &validation, observer)?;
-            last = Some(validation);
+            last = Some(self.run_epoch(observer)?);
         }
         Ok(last)
+    }
+
+    /// Learns one epoch and validates the averaged weights; then all files of the run are up to date.
+    ///
+    /// # Errors
+    /// When images cannot be read, files cannot be written, or the loss is no longer a number.
+    pub fn run_epoch(&mut self, observer: &mut dyn Observer) -> Result<Validation, TrainError> {
+        let started = Instant::now();
+        let losses = self.train_epoch(observer)?;
+        let weights = self.learner.averaged();
+        let validation = self.validate(&weights, observer)?;
+        let row = self.row(&losses, &validation, started);
+        self.finish_epoch(&weights, row, &validation, observer)?;
+        Ok(validation)
     }
 
     /// One pass over the training images; the mean losses.
@@ -189,7 +204,7 @@ impl TrainingRun {
     }
 
     fn validate(&self, weights: &Params, observer: &mut dyn Observer) -> Result<Validation, TrainError> {
-        let RunSetup { graph, head, isa, nms, .. } = &self.setup;
+        let RunSetup { network: UntrainedNetwork { graph, head, .. }, isa, nms, .. } = &self.setup;
         let mut detector = CpuDetector::new(graph.clone(), head.clone(), weights, true, *isa)?;
         validate(&mut detector, &self.validation, nms, Some(self.learner.loss()), observer)
     }

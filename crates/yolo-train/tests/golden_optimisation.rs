@@ -1,53 +1,25 @@
 //! Schedules, optimisers and moving averages against recorded trajectories.
 
 use cpu_kernels::Isa;
-use effyolo_config::{Augmentation, Decay, LossGains, Optimizer as Rule, Rules, TrainSpec};
+use effyolo_config::{Decay, ModelSpec, Optimizer as Rule, Rules, TrainSpec};
 use net_graph::Role;
 use serde_json::Value;
 use test_support::{Tensors, assert_close, entries};
 use yolo_train::{Ema, Optimizer, OptimizerSettings, Rates, Schedule, Segment};
 
 fn spec_of(case: &Value, rules: Rules) -> TrainSpec {
+    let model = "{task: detect, backbone: {name: yolov8-csp}, neck: {scale: n}, classes: 1}";
+    let mut spec = ModelSpec::from_yaml(model, "a model for its defaults").unwrap().train;
     let number = |key: &str| case[key].as_f64().unwrap_or_else(|| panic!("{key} in {case}"));
     let whole = |key: &str| number(key) as usize;
-    TrainSpec {
-        epochs: whole("epochs"),
-        image_size: 32,
-        batch: whole("batch"),
-        nominal_batch: whole("nbs"),
-        seed: 0,
-        optimizer: if case["optimizer"] == "AdamW" { Rule::AdamW } else { Rule::Sgd },
-        lr0: number("lr0"),
-        lrf: number("lrf"),
-        decay: if case["cos_lr"] == true { Decay::Cosine } else { Decay::Linear },
-        momentum: number("momentum"),
-        weight_decay: 0.0,
-        warmup_epochs: number("warmup_epochs"),
-        warmup_momentum: number("warmup_momentum"),
-        warmup_bias_lr: number("warmup_bias_lr"),
-        clip_norm: 10.0,
-        ema_decay: 0.9999,
-        ema_tau: 2000.0,
-        rules,
-        gains: LossGains { boxes: 7.5, class: 0.5, dfl: 1.5 },
-        augmentation: Augmentation {
-            hsv_h: 0.0,
-            hsv_s: 0.0,
-            hsv_v: 0.0,
-            degrees: 0.0,
-            translate: 0.0,
-            scale: 0.0,
-            shear: 0.0,
-            perspective: 0.0,
-            flip_up_down: 0.0,
-            flip_left_right: 0.0,
-            mosaic: 0.0,
-            close_mosaic: 0,
-        },
-        freeze_stages: 0,
-        backbone_lr_factor: 1.0,
-        loader_threads: 1,
-    }
+    (spec.epochs, spec.batch, spec.nominal_batch) = (whole("epochs"), whole("batch"), whole("nbs"));
+    spec.optimizer = if case["optimizer"] == "AdamW" { Rule::AdamW } else { Rule::Sgd };
+    spec.decay = if case["cos_lr"] == true { Decay::Cosine } else { Decay::Linear };
+    (spec.lr0, spec.lrf, spec.momentum) = (number("lr0"), number("lrf"), number("momentum"));
+    (spec.warmup_epochs, spec.warmup_bias_lr) = (number("warmup_epochs"), number("warmup_bias_lr"));
+    spec.warmup_momentum = number("warmup_momentum");
+    spec.rules = rules;
+    spec
 }
 
 #[test]

@@ -6,15 +6,14 @@ use crate::pictures::save_comparisons;
 use crate::progress::TrainingProgress;
 use crate::report;
 use anyhow::{Context, Result, bail};
-use detect_data::Dataset;
 use effyolo_config::{DataSpec, Model, ModelSpec, Outputs};
 use net_cpu::{Isa, Params};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use yolo_train::{
-    ModelCard, RunFiles, RunSetup, TrainingRun, WeightsFile, initial_params, new_run_folder, nms_options,
-    write_atomically,
+    ModelCard, RunFiles, RunSetup, TrainingRun, UntrainedNetwork, WeightsFile, initial_params,
+    new_run_folder, nms_options, write_atomically,
 };
 
 /// Validation during training: confidence, IoU of the suppression, detections of an image.
@@ -69,13 +68,13 @@ struct RunArguments {
     settings: Vec<String>,
 }
 
-/// A run's folder and what it is trained from.
+/// What is to be trained.
 struct Plan {
-    folder: PathBuf,
+    asked: RunArguments,
     spec: ModelSpec,
     data: DataSpec,
-    weights: Option<PathBuf>,
-    is_resumed: bool,
+    /// Folder of the run that goes on.
+    resumed: Option<PathBuf>,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -84,30 +83,42 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         (None, Some(model), Some(data)) => started(arguments, model, data)?,
         _ => bail!("expected --model and --data, or --resume"),
     };
-    let names = plan.data.names.clone();
-    let val = Arc::new(open_split(&plan.data, "val")?);
-    let setup = setup(&plan, val.clone())?;
-    let (epochs, nms, size) = (setup.spec.epochs, setup.nms.clone(), setup.spec.image_size);
-    let mut run = TrainingRun::new(setup)?;
-    if plan.is_resumed {
+    let (names, size, epochs) = (&plan.data.names, plan.spec.train.image_size, plan.spec.train.epochs);
+    let (train, val) = (Arc::new(open_split(&plan.data, "train")?), Arc::new(open_split(&plan.data, "val")?));
+    let network = untrained(&plan)?;
+    let folder = match &plan.resumed {
+        Some(folder) => folder.clone(),
+        None => new_folder(arguments, &plan)?,
+    };
+    let (confidence, iou, max_detections) = VALIDATION;
+    let mut run = TrainingRun::new(RunSetup {
+        spec: plan.spec.train.clone(),
+        network,
+        train,
+        val: val.clone(),
+        cache_bytes: CACHE_BYTES,
+        nms: nms_options(confidence, iou, max_detections, true),
+        card: ModelCard::new(plan.spec.to_yaml(), names.clone(), size),
+        folder: folder.clone(),
+        isa: Isa::best(),
+    })?;
+    if plan.resumed.is_some() {
         run.resume()?;
     }
-    let folder = plan.folder.display();
-    eprintln!("run: {folder} (go on after an interruption: effyolo train --resume {folder})");
-    let validation = run.run(&mut TrainingProgress::new(epochs))?;
-    let best = RunFiles(&plan.folder).best();
-    match validation {
-        Some(validation) => report::print_table(&validation, &names),
+    eprintln!("run: {0} (to go on after an interruption: effyolo train --resume {0})", folder.display());
+    match run.run(&mut TrainingProgress::new(epochs))? {
+        Some(validation) => report::print_table(&validation, names),
         None => println!("nothing left to do: all {epochs} epochs are done"),
     }
-    let drawn = box_geometry::NmsOptions { confidence: DRAWN, multi_label: false, ..nms };
-    let mut detector = network::load_trained(&best)?.detector;
-    save_comparisons(&plan.folder.join("pictures"), val.as_ref(), &mut detector, size, &drawn)?;
-    println!("weights: {} (best), {} (last)", best.display(), RunFiles(&plan.folder).last().display());
+    let files = RunFiles(&folder);
+    let drawn = nms_options(DRAWN, iou, max_detections, false);
+    let mut detector = network::load_trained(&files.best())?.detector;
+    save_comparisons(&folder.join("pictures"), val.as_ref(), &mut detector, size, &drawn)?;
+    println!("weights: {} (best), {} (last)", files.best().display(), files.last().display());
     Ok(())
 }
 
-/// A new run: reads the configuration, and makes the folder with what the run was asked to do.
+/// A new run.
 fn started(arguments: &Arguments, model: &Path, data: &Path) -> Result<Plan> {
     let mut spec = ModelSpec::load(model)?;
     let settings = settings(arguments);
@@ -115,22 +126,14 @@ fn started(arguments: &Arguments, model: &Path, data: &Path) -> Result<Plan> {
     let data_spec = DataSpec::load(data)?;
     spec.classes = data_spec.names.len();
     spec.notes.iter().chain(&data_spec.notes).for_each(|note| eprintln!("note: {note}"));
-    let folder = new_run_folder(&arguments.project, &arguments.name)?;
     let asked = RunArguments {
         version: env!("CARGO_PKG_VERSION").into(),
-        model: model.to_path_buf(),
+        model: absolute(model)?,
         data: absolute(data)?,
         weights: arguments.weights.as_deref().map(absolute).transpose()?,
         settings,
     };
-    std::fs::create_dir(folder.join("weights"))
-        .with_context(|| format!("making {}/weights", folder.display()))?;
-    write_atomically(
-        &folder.join("args.yaml"),
-        format!("{}\n", serde_json::to_string_pretty(&asked)?).as_bytes(),
-    )?;
-    write_atomically(&folder.join("model.yaml"), spec.to_yaml().as_bytes())?;
-    Ok(Plan { folder, spec, data: data_spec, weights: arguments.weights.clone(), is_resumed: false })
+    Ok(Plan { asked, spec, data: data_spec, resumed: None })
 }
 
 /// A run that was begun before.
@@ -140,8 +143,18 @@ fn resumed(folder: &Path) -> Result<Plan> {
         .with_context(|| format!("{}: expected the arguments of a run", path.display()))?;
     let spec = ModelSpec::load(&folder.join("model.yaml"))?;
     let data = DataSpec::load(&asked.data)?;
-    // The saved state replaces all values, so the weights that the run began with are not needed.
-    Ok(Plan { folder: folder.to_path_buf(), spec, data, weights: None, is_resumed: true })
+    Ok(Plan { asked, spec, data, resumed: Some(folder.to_path_buf()) })
+}
+
+/// Makes the folder of a new run, with what it was asked to do.
+fn new_folder(arguments: &Arguments, plan: &Plan) -> Result<PathBuf> {
+    let folder = new_run_folder(&arguments.project, &arguments.name)?;
+    let weights = folder.join("weights");
+    std::fs::create_dir(&weights).with_context(|| format!("making the folder {}", weights.display()))?;
+    let asked = format!("{}\n", serde_json::to_string_pretty(&plan.asked)?);
+    write_atomically(&folder.join("args.yaml"), asked.as_bytes())?;
+    write_atomically(&folder.join("model.yaml"), plan.spec.to_yaml().as_bytes())?;
+    Ok(folder)
 }
 
 /// The flags and `--set` in the form that the configuration takes; later ones win.
@@ -156,8 +169,9 @@ fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path).with_context(|| format!("finding {}", path.display()))
 }
 
-fn setup(plan: &Plan, val: Arc<dyn Dataset>) -> Result<RunSetup> {
-    let Plan { spec, data, folder, .. } = plan;
+/// The network before its first step, with pretrained weights where some were asked for.
+fn untrained(plan: &Plan) -> Result<UntrainedNetwork> {
+    let spec = &plan.spec;
     let model = spec.build(None)?;
     let frozen = model.backbone_stages.iter().take(spec.train.freeze_stages).flatten().cloned().collect();
     let Model { graph, outputs, .. } = model;
@@ -165,24 +179,11 @@ fn setup(plan: &Plan, val: Arc<dyn Dataset>) -> Result<RunSetup> {
         bail!("expected a configuration with `task: detect`, got a classifier")
     };
     let mut params = initial_params(&graph, spec.train.seed);
-    if let Some(path) = &plan.weights {
+    // The state of a resumed run replaces all values.
+    if let (Some(path), None) = (&plan.asked.weights, &plan.resumed) {
         load_pretrained(path, &mut params)?;
     }
-    let (confidence, iou, max_detections) = VALIDATION;
-    Ok(RunSetup {
-        spec: spec.train.clone(),
-        graph: Arc::new(graph),
-        head,
-        params,
-        frozen,
-        train: Arc::new(open_split(data, "train")?),
-        val,
-        cache_bytes: CACHE_BYTES,
-        nms: nms_options(confidence, iou, max_detections, true),
-        card: ModelCard::new(spec.to_yaml(), data.names.clone(), spec.train.image_size),
-        folder: folder.clone(),
-        isa: Isa::best(),
-    })
+    Ok(UntrainedNetwork { graph: Arc::new(graph), head, params, frozen })
 }
 
 /// Loads what fits, and says what does not.

@@ -1,0 +1,179 @@
+//! A whole run on a few generated images.
+
+use box_geometry::{Size, Xyxy};
+use cpu_kernels::Isa;
+use detect_data::{
+    DataError, Dataset, Generator, LabelledBox, LoadedImages, RgbImage, Sample, ValidationLoader,
+};
+use effyolo_config::{Model, ModelSpec, Outputs};
+use std::path::Path;
+use std::sync::Arc;
+use yolo_train::{
+    CpuDetector, ModelCard, RunFiles, RunSetup, Silent, TrainingRun, UntrainedNetwork, WeightsFile,
+    initial_params, nms_options, validate, validation_options,
+};
+
+const SIDE: usize = 64;
+const MODEL: &str = "
+task: detect
+backbone: {name: efficientnet-lite0, width: 0.5, depth: 0.5}
+neck: {scale: n}
+classes: 2
+train: {epochs: 3, imgsz: 64, batch: 4, nbs: 8, optimizer: AdamW, lr0: 0.003, momentum: 0.9, warmup_epochs: 0,
+  ema_tau: 5, rules: current, close_mosaic: 1, workers: 2, seed: 3}
+";
+
+/// Bright or dark rectangles on grey, drawn from the image's number.
+struct Rectangles {
+    names: Vec<String>,
+    count: usize,
+}
+
+impl Rectangles {
+    fn new(count: usize) -> Arc<Self> {
+        Arc::new(Rectangles { names: vec!["dark".into(), "bright".into()], count })
+    }
+}
+
+impl Dataset for Rectangles {
+    fn len(&self) -> usize {
+        self.count
+    }
+
+    fn class_names(&self) -> &[String] {
+        &self.names
+    }
+
+    fn size(&self, index: usize) -> Size {
+        Size { height: SIDE - 8 * (index % 3), width: SIDE }
+    }
+
+    fn get(&self, index: usize) -> Result<Sample, DataError> {
+        let mut generator = Generator::for_sample(77, 0, index as u64);
+        let mut image = RgbImage::filled(self.size(index), 110);
+        let mut boxes = Vec::new();
+        for class in 0..2 {
+            let (width, height) = (12 + generator.below(16), 12 + generator.below(16));
+            let x = generator.below(SIDE - width);
+            let y = generator.below(self.size(index).height - height);
+            image.paste(&RgbImage::filled(Size { height, width }, [20, 240][class]), x as isize, y as isize);
+            let xyxy = Xyxy::new(x as f32, y as f32, (x + width) as f32, (y + height) as f32);
+            boxes.push(LabelledBox { class, xyxy });
+        }
+        Ok(Sample { id: format!("rectangles {index}"), image, boxes })
+    }
+}
+
+fn spec(settings: &[&str]) -> ModelSpec {
+    let mut spec = ModelSpec::from_yaml(MODEL, "tests/training.rs").unwrap();
+    spec.set(settings, "tests/training.rs").unwrap();
+    spec
+}
+
+fn prepared(spec: &ModelSpec, folder: &Path) -> TrainingRun {
+    let model = spec.build(None).unwrap();
+    let frozen = model.backbone_stages.iter().take(spec.train.freeze_stages).flatten().cloned().collect();
+    let Model { graph, outputs: Outputs::Detector(head), .. } = model else { panic!("a detector") };
+    let data = Rectangles::new(10);
+    let setup = RunSetup {
+        spec: spec.train.clone(),
+        network: UntrainedNetwork {
+            params: initial_params(&graph, spec.train.seed),
+            graph: Arc::new(graph),
+            head,
+            frozen,
+        },
+        train: data.clone(),
+        val: data.clone(),
+        cache_bytes: 1 << 20,
+        nms: nms_options(0.001, 0.7, 300, true),
+        card: ModelCard::new(spec.to_yaml(), data.names.clone(), spec.train.image_size),
+        folder: folder.to_path_buf(),
+        isa: Isa::best(),
+    };
+    std::fs::create_dir_all(folder.join("weights")).unwrap();
+    TrainingRun::new(setup).unwrap()
+}
+
+fn last_weights(folder: &Path) -> Vec<u8> {
+    std::fs::read(RunFiles(folder).last()).unwrap()
+}
+
+/// Columns of `results.csv` by heading.
+fn column(folder: &Path, heading: &str) -> Vec<f64> {
+    let mut reader = csv::Reader::from_path(RunFiles(folder).results()).unwrap();
+    let index = reader.headers().unwrap().iter().position(|name| name == heading).expect("a heading");
+    reader.records().map(|row| row.unwrap()[index].parse().unwrap()).collect()
+}
+
+#[test]
+fn the_loss_falls() {
+    let folder = tempfile::tempdir().unwrap();
+    prepared(&spec(&["epochs=12", "mosaic=0", "nbs=4"]), folder.path()).run(&mut Silent).unwrap();
+    for heading in ["train/box_loss", "train/cls_loss", "train/dfl_loss", "val/cls_loss"] {
+        let losses = column(folder.path(), heading);
+        assert_eq!(losses.len(), 12);
+        assert!(losses[11] < 0.9 * losses[0], "{heading}: {losses:?}");
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bits_and_another_does_not() {
+    let folders = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    for (folder, seed) in folders.iter().zip(["seed=3", "seed=3", "seed=4"]) {
+        prepared(&spec(&[seed]), folder.path()).run(&mut Silent).unwrap();
+    }
+    let [first, second, other] = folders.map(|folder| last_weights(folder.path()));
+    assert!(first == second, "two runs of one seed differ");
+    assert!(first != other, "two seeds agree");
+}
+
+#[test]
+fn a_resumed_run_ends_with_the_bits_of_an_uninterrupted_one() {
+    let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    prepared(&spec(&[]), whole.path()).run(&mut Silent).unwrap();
+    prepared(&spec(&[]), parts.path()).run_epoch(&mut Silent).unwrap();
+    let mut resumed = prepared(&spec(&[]), parts.path());
+    resumed.resume().unwrap();
+    resumed.run(&mut Silent).unwrap();
+    assert!(last_weights(whole.path()) == last_weights(parts.path()), "the resumed run went another way");
+    assert_eq!(column(parts.path(), "epoch"), [1.0, 2.0, 3.0]);
+}
+
+#[test]
+fn weights_validate_as_the_run_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = prepared(&spec(&["epochs=6"]), folder.path()).run(&mut Silent).unwrap().unwrap();
+    let file = WeightsFile::read(&RunFiles(folder.path()).last()).unwrap();
+    let card = file.card().unwrap();
+    let spec = ModelSpec::from_yaml(&card.model, "the card").unwrap();
+    let Model { graph, outputs: Outputs::Detector(head), .. } = spec.build(None).unwrap() else {
+        panic!("a detector")
+    };
+    let mut params = initial_params(&graph, 99);
+    file.load_all(&mut params).unwrap();
+    let mut detector = CpuDetector::new(Arc::new(graph), head, &params, false, Isa::best()).unwrap();
+    let images = Arc::new(LoadedImages::new(Rectangles::new(10), card.image_size, 0).unwrap());
+    let loader = ValidationLoader::new(images, validation_options(4, detector.max_stride(), 1)).unwrap();
+    let found =
+        validate(&mut detector, &loader, &nms_options(0.001, 0.7, 300, true), None, &mut Silent).unwrap();
+    assert_eq!((&found.coco, &found.current, &found.classic), (&said.coco, &said.current, &said.classic));
+    assert_eq!((found.images, found.instances), (10, 20));
+}
+
+#[test]
+fn frozen_stages_stay_as_they_were() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = spec(&["epochs=1", "freeze=2", "nbs=4"]);
+    let start = initial_params(&spec.build(None).unwrap().graph, spec.train.seed);
+    prepared(&spec, folder.path()).run(&mut Silent).unwrap();
+    let file = WeightsFile::read(&RunFiles(folder.path()).last()).unwrap();
+    let is_frozen = |name: &str| {
+        ["conv_stem", "bn1", "blocks.0"].iter().any(|part| name.starts_with(&format!("backbone.{part}.")))
+    };
+    for (name, tensor) in &file.tensors {
+        let is_same = tensor.values == start.get(name).unwrap();
+        let moves = !name.contains("dfl");
+        assert!(is_same == is_frozen(name) || (!moves && is_same), "{name}: same {is_same}");
+    }
+}
