@@ -16,7 +16,11 @@ pub(crate) fn run() -> Result<()> {
     let allowed = table(&document)?;
     let actual = edges(&metadata(&root)?)?;
     let problems = differences(&allowed, &actual);
-    ensure!(problems.is_empty(), "the crate table of ARCHITECTURE.md does not hold:\n{}", problems.join("\n"));
+    ensure!(
+        problems.is_empty(),
+        "the crate table of ARCHITECTURE.md does not hold:\n{}",
+        problems.join("\n")
+    );
     println!("internal edges: {} crates as the table says", actual.len());
     Ok(())
 }
@@ -68,10 +72,22 @@ fn differences(allowed: &Edges, actual: &Edges) -> Vec<String> {
             problems.push(format!("`{name}` is not in the table"));
             continue;
         };
-        problems.extend(uses.difference(allowed).map(|other| format!("`{name}` uses `{other}`, which the table does not allow")));
-        problems.extend(allowed.difference(uses).map(|other| format!("`{name}` does not use `{other}`, as the table says")));
+        problems.extend(
+            uses.difference(allowed)
+                .map(|other| format!("`{name}` uses `{other}`, which the table does not allow")),
+        );
+        problems.extend(
+            allowed
+                .difference(uses)
+                .map(|other| format!("`{name}` does not use `{other}`, as the table says")),
+        );
     }
-    problems.extend(allowed.keys().filter(|name| !actual.contains_key(*name)).map(|name| format!("there is no crate `{name}`")));
+    problems.extend(
+        allowed
+            .keys()
+            .filter(|name| !actual.contains_key(*name))
+            .map(|name| format!("there is no crate `{name}`")),
+    );
     problems
 }
 

@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Tensor};
 use forward_cases::{Engine, Map, classifier, numbers, rule_values};
 use net_candle::{CandleNet, Mode};
 use net_graph::{Graph, NodeId, Param};
-use test_support::{Entry, assert_close, assert_close_to_max, entries};
+use test_support::{Entry, assert_close_to_max, entries};
 
 fn network(graph: Graph, values: impl FnMut(&Param) -> Vec<f32>) -> CandleNet {
     CandleNet::new(graph, &Device::Cpu, DType::F64, values).unwrap()
@@ -32,10 +32,18 @@ fn flat(tensor: &Tensor) -> Vec<f32> {
 struct Candle;
 
 impl Engine for Candle {
-    fn run(&self, graph: Graph, values: &dyn Fn(&Param) -> Vec<f32>, images: &[f32], size: [usize; 4], outputs: &[NodeId]) -> Vec<Map> {
+    fn run(
+        &self,
+        graph: Graph,
+        values: &dyn Fn(&Param) -> Vec<f32>,
+        images: &[f32],
+        size: [usize; 4],
+        outputs: &[NodeId],
+    ) -> Vec<Map> {
         let images = tensor(images.to_vec(), &size);
         let maps = network(graph, values).forward(&images, outputs, Mode::Eval).unwrap();
-        let map = |map: Tensor| Map { values: flat(&map), dims: map.dims().try_into().expect("four dimensions") };
+        let map =
+            |map: Tensor| Map { values: flat(&map), dims: map.dims().try_into().expect("four dimensions") };
         maps.into_iter().map(map).collect()
     }
 }

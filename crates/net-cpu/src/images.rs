@@ -27,9 +27,24 @@ impl Images<'_> {
     }
 
     /// Writes the batch as an NHWC map, times `scale` plus `shift` by channel where given.
-    pub(crate) fn convert(&self, isa: Isa, shape: Shape, affine: Option<(&[f32], &[f32])>, y: &mut MapMut<'_>) {
+    pub(crate) fn convert(
+        &self,
+        isa: Isa,
+        shape: Shape,
+        affine: Option<(&[f32], &[f32])>,
+        y: &mut MapMut<'_>,
+    ) {
         match self {
-            Images::Nchw(x) => convert::nchw_to_nhwc(isa, x, shape.batch, shape.channels, shape.height, shape.width, affine, y),
+            Images::Nchw(x) => convert::nchw_to_nhwc(
+                isa,
+                x,
+                shape.batch,
+                shape.channels,
+                shape.height,
+                shape.width,
+                affine,
+                y,
+            ),
             Images::Rgb8(x) => {
                 let (scale, shift) = affine.unwrap_or((&[1.0; 3], &[0.0; 3]));
                 let scale = std::array::from_fn(|c| scale[c] / 255.0);

@@ -98,7 +98,11 @@ impl Params {
     /// starts the same whatever else the network has.
     pub fn init<F: FnMut() -> f64>(graph: &Graph, mut stream: impl FnMut(&Param) -> F) -> Self {
         let layout = Arc::new(ParamLayout::new(graph));
-        let mut params = Params { trained: vec![0.0; layout.trained], buffers: vec![0.0; layout.buffers], layout: layout.clone() };
+        let mut params = Params {
+            trained: vec![0.0; layout.trained],
+            buffers: vec![0.0; layout.buffers],
+            layout: layout.clone(),
+        };
         for (param, slot) in layout.iter() {
             let mut uniform = stream(param);
             params.slice_mut(slot).copy_from_slice(&param.init.values(param.len(), &mut uniform));
@@ -138,7 +142,8 @@ impl Params {
     /// When there is no such parameter or the number of values differs.
     pub fn set(&mut self, name: &str, values: &[f32]) -> Result<(), NetError> {
         let layout = self.layout.clone();
-        let (param, slot) = layout.find(name).ok_or_else(|| NetError::UnknownParam { name: name.to_string() })?;
+        let (param, slot) =
+            layout.find(name).ok_or_else(|| NetError::UnknownParam { name: name.to_string() })?;
         if values.len() != param.len() {
             let (expected, dims) = (param.len(), param.dims.clone());
             return Err(NetError::ParamLength { name: name.to_string(), expected, dims, got: values.len() });

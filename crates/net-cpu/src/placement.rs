@@ -84,7 +84,9 @@ fn whole_of_slices(graph: &Graph, inputs: &[NodeId]) -> Option<(NodeId, usize)> 
     let mut covered = 0;
     for (count, &input) in inputs.iter().enumerate() {
         match graph.node(input).op {
-            Op::Slice { start, len } if graph.node(input).inputs[0] == whole && start == covered => covered += len,
+            Op::Slice { start, len } if graph.node(input).inputs[0] == whole && start == covered => {
+                covered += len
+            }
             _ => return None,
         }
         if covered == graph.node(whole).channels {

@@ -37,7 +37,9 @@ const BLOCKS: &[(&str, Block)] = &[
     ("conv 3x3 stride 2 symmetric", |b, x| b.conv("op", x, 6, conv(3, 2, Padding::Symmetric, 1), INIT, None)),
     ("conv 1x1 stride 2", |b, x| b.conv("op", x, 6, conv(1, 2, Padding::Symmetric, 1), INIT, None)),
     ("depthwise 3x3", |b, x| b.conv("op", x, 8, conv(3, 1, Padding::Symmetric, 8), INIT, None)),
-    ("depthwise 5x5 stride 2 same", |b, x| b.conv("op", x, 8, conv(5, 2, Padding::Same, 8), INIT, Some(INIT))),
+    ("depthwise 5x5 stride 2 same", |b, x| {
+        b.conv("op", x, 8, conv(5, 2, Padding::Same, 8), INIT, Some(INIT))
+    }),
     ("batch norm", |b, x| b.batch_norm("op", x, 1e-3, 0.03)),
     ("batch norm and SiLU", |b, x| {
         let y = b.batch_norm("op", x, 1e-3, 0.1)?;
@@ -108,7 +110,9 @@ fn network(block: Block, two_readers: bool) -> (Graph, Vec<NodeId>) {
     let mut b = Builder::new();
     let image = b.input("image", 3).unwrap();
     let image = b.channel_affine("normalise", image, &[2.0, 1.0, 0.5], &[-0.1, 0.0, 0.2]).unwrap();
-    let stem = b.conv("stem", image, 8, conv(3, 1, Padding::Symmetric, 1), Init::Uniform { bound: 1.0 }, Some(INIT)).unwrap();
+    let stem = b
+        .conv("stem", image, 8, conv(3, 1, Padding::Symmetric, 1), Init::Uniform { bound: 1.0 }, Some(INIT))
+        .unwrap();
     let mut outputs = vec![block(&mut b, stem).unwrap()];
     if two_readers {
         let other = b.activation("other", stem, Activation::Sigmoid).unwrap();
@@ -143,12 +147,21 @@ fn params_of(net: &CandleNet, graph: &Graph) -> Params {
 }
 
 /// One step on both sides; everything that comes out must agree.
-fn check(what: &str, graph: Graph, outputs: &[NodeId], size: (usize, usize, usize), frozen: fn(&str) -> bool, isa: Isa) {
+fn check(
+    what: &str,
+    graph: Graph,
+    outputs: &[NodeId],
+    size: (usize, usize, usize),
+    frozen: fn(&str) -> bool,
+    isa: Isa,
+) {
     let mut numbers = Numbers(7);
     let mut start = |param: &net_graph::Param| {
         let values = numbers.values(param.len());
         match param.role {
-            net_graph::Role::RunningVar | net_graph::Role::NormScale => values.iter().map(|v| 1.0 + 0.4 * v).collect(),
+            net_graph::Role::RunningVar | net_graph::Role::NormScale => {
+                values.iter().map(|v| 1.0 + 0.4 * v).collect()
+            }
             net_graph::Role::Constant => param.init.values(param.len(), &mut || 0.0),
             _ => values.iter().map(|v| 0.5 * v).collect(),
         }
@@ -158,7 +171,10 @@ fn check(what: &str, graph: Graph, outputs: &[NodeId], size: (usize, usize, usiz
     let mut params = params_of(&net, &graph);
     let (batch, height, width) = size;
     let images = Numbers(11).values(batch * 3 * height * width);
-    let tensor = Tensor::from_slice(&images, (batch, 3, height, width), &Device::Cpu).unwrap().to_dtype(DType::F64).unwrap();
+    let tensor = Tensor::from_slice(&images, (batch, 3, height, width), &Device::Cpu)
+        .unwrap()
+        .to_dtype(DType::F64)
+        .unwrap();
 
     let graph = Arc::new(graph);
     let mut plan = TrainPlan::new(graph.clone(), params.layout.clone(), outputs, size, isa, &frozen).unwrap();
@@ -171,9 +187,15 @@ fn check(what: &str, graph: Graph, outputs: &[NodeId], size: (usize, usize, usiz
         let dims = plan.output_shape(index).dims();
         assert_eq!(want.dims(), dims, "{what}: shape");
         let want_rows = to_rows(&flat(want), dims);
-        assert_close(&format!("{what}: output {index}"), &plan.output(index).to_vec(), &want_rows, 2e-5 * max_abs(&want_rows).max(1.0));
+        assert_close(
+            &format!("{what}: output {index}"),
+            &plan.output(index).to_vec(),
+            &want_rows,
+            2e-5 * max_abs(&want_rows).max(1.0),
+        );
         let pull = Numbers(17 + index as u64).values(want.elem_count());
-        let weights = Tensor::from_slice(&pull, want.dims(), &Device::Cpu).unwrap().to_dtype(DType::F64).unwrap();
+        let weights =
+            Tensor::from_slice(&pull, want.dims(), &Device::Cpu).unwrap().to_dtype(DType::F64).unwrap();
         loss = (loss + (want * weights).unwrap().sum_all().unwrap()).unwrap();
         let rows = to_rows(&pull, dims);
         let mut grad = plan.output_grad(index);
@@ -183,8 +205,14 @@ fn check(what: &str, graph: Graph, outputs: &[NodeId], size: (usize, usize, usiz
     plan.backward(&params, &mut grads);
     let store = loss.backward().unwrap();
     for (param, var) in net.named() {
-        if let Some(net_cpu::Slot::Trained(range)) = params.layout.find(&param.name).map(|(_, slot)| slot.clone()) {
-            let want = store.get(var).filter(|_| !frozen(&param.name)).map(flat).unwrap_or_else(|| vec![0.0; param.len()]);
+        if let Some(net_cpu::Slot::Trained(range)) =
+            params.layout.find(&param.name).map(|(_, slot)| slot.clone())
+        {
+            let want = store
+                .get(var)
+                .filter(|_| !frozen(&param.name))
+                .map(flat)
+                .unwrap_or_else(|| vec![0.0; param.len()]);
             let name = format!("{what}: gradient of {}", param.name);
             assert_close(&name, &grads[range], &want, 1e-4 * max_abs(&want).max(0.1));
         } else {
@@ -213,9 +241,23 @@ fn every_kind_of_node_agrees_with_the_oracle() {
 fn frozen_parts_stay_as_they_are() {
     for (name, block) in BLOCKS {
         let (graph, outputs) = network(*block, true);
-        check(&format!("{name}, frozen"), graph, &outputs, (2, 8, 8), |param| param.starts_with("op"), Isa::best());
+        check(
+            &format!("{name}, frozen"),
+            graph,
+            &outputs,
+            (2, 8, 8),
+            |param| param.starts_with("op"),
+            Isa::best(),
+        );
         let (graph, outputs) = network(*block, false);
-        check(&format!("{name}, frozen stem"), graph, &outputs, (2, 8, 8), |param| param.starts_with("stem"), Isa::best());
+        check(
+            &format!("{name}, frozen stem"),
+            graph,
+            &outputs,
+            (2, 8, 8),
+            |param| param.starts_with("stem"),
+            Isa::best(),
+        );
     }
 }
 
@@ -241,7 +283,11 @@ fn inference_agrees_with_the_oracle() {
                 let mut numbers = Numbers(5);
                 let mut start = |param: &net_graph::Param| {
                     let positive = matches!(param.role, net_graph::Role::RunningVar);
-                    numbers.values(param.len()).iter().map(|v| if positive { 1.0 + 0.5 * v } else { *v }).collect()
+                    numbers
+                        .values(param.len())
+                        .iter()
+                        .map(|v| if positive { 1.0 + 0.5 * v } else { *v })
+                        .collect()
                 };
                 let net = CandleNet::new(graph.clone(), &Device::Cpu, DType::F64, &mut start).unwrap();
                 let params = params_of(&net, &graph);
@@ -250,8 +296,10 @@ fn inference_agrees_with_the_oracle() {
                     let images = Numbers(13).values(batch * 3 * height * width);
                     let mut plan = model.plan(batch, height, width).unwrap();
                     plan.run(Images::Nchw(&images)).unwrap();
-                    let tensor = Tensor::from_slice(&images, (batch, 3, height, width), &Device::Cpu).unwrap();
-                    let wants = net.forward(&tensor.to_dtype(DType::F64).unwrap(), &outputs, Mode::Eval).unwrap();
+                    let tensor =
+                        Tensor::from_slice(&images, (batch, 3, height, width), &Device::Cpu).unwrap();
+                    let wants =
+                        net.forward(&tensor.to_dtype(DType::F64).unwrap(), &outputs, Mode::Eval).unwrap();
                     for (index, want) in wants.iter().enumerate() {
                         let want = flat(want);
                         let what = format!("{name}, {}, output {index}", isa.name());

@@ -59,7 +59,9 @@ fn inference_equals_training_in_evaluation_mode() {
         let mut params = weights(&model);
         let graph = Arc::new(model.graph);
         let everything = |_: &str| true;
-        let mut train = TrainPlan::new(graph.clone(), params.layout.clone(), &outputs, size, Isa::best(), &everything).unwrap();
+        let mut train =
+            TrainPlan::new(graph.clone(), params.layout.clone(), &outputs, size, Isa::best(), &everything)
+                .unwrap();
         let infer = InferModel::new(graph.clone(), &params, &outputs, Isa::best()).unwrap();
         let mut infer = infer.plan(1, 64, 64).unwrap();
         for index in 0..outputs.len() {
@@ -68,7 +70,8 @@ fn inference_equals_training_in_evaluation_mode() {
         if graph.cost(&shapes).macs > LIMIT {
             continue;
         }
-        let images: Vec<f32> = rule_weight("", 3.0, "image.weight", &[3 * 64 * 64, 1]).iter().map(|v| 0.5 + 0.25 * v).collect();
+        let images: Vec<f32> =
+            rule_weight("", 3.0, "image.weight", &[3 * 64 * 64, 1]).iter().map(|v| 0.5 + 0.25 * v).collect();
         train.forward(&mut params, Images::Nchw(&images), &mut || 0.5).unwrap();
         infer.run(Images::Nchw(&images)).unwrap();
         for index in 0..outputs.len() {

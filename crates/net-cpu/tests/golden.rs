@@ -12,7 +12,14 @@ use std::sync::Arc;
 struct Compiled(Isa);
 
 impl Engine for Compiled {
-    fn run(&self, graph: Graph, values: &dyn Fn(&Param) -> Vec<f32>, images: &[f32], size: [usize; 4], outputs: &[NodeId]) -> Vec<Map> {
+    fn run(
+        &self,
+        graph: Graph,
+        values: &dyn Fn(&Param) -> Vec<f32>,
+        images: &[f32],
+        size: [usize; 4],
+        outputs: &[NodeId],
+    ) -> Vec<Map> {
         let mut params = Params::init(&graph, |_| || 0.0);
         graph.params().iter().for_each(|param| params.set(&param.name, &values(param)).unwrap());
         let model = InferModel::new(Arc::new(graph), &params, outputs, self.0).unwrap();
@@ -39,5 +46,7 @@ fn yolov8_forward_is_golden() {
 
 #[test]
 fn logits_of_real_weights_are_golden() {
-    on_every_instruction_set(|engine| forward_cases::real_weights(engine, "net-cpu: logits_of_real_weights_are_golden"));
+    on_every_instruction_set(|engine| {
+        forward_cases::real_weights(engine, "net-cpu: logits_of_real_weights_are_golden")
+    });
 }

@@ -45,7 +45,13 @@ impl Builder {
     }
 
     /// [`Op::ChannelAffine`].
-    pub fn channel_affine(&mut self, name: &str, x: NodeId, scale: &[f32], shift: &[f32]) -> Result<NodeId, GraphError> {
+    pub fn channel_affine(
+        &mut self,
+        name: &str,
+        x: NodeId,
+        scale: &[f32],
+        shift: &[f32],
+    ) -> Result<NodeId, GraphError> {
         let channels = self.channels(x);
         self.expect(name, scale.len() == channels && shift.len() == channels, || {
             (format!("{channels} factors and summands"), format!("{} and {}", scale.len(), shift.len()))
@@ -54,20 +60,39 @@ impl Builder {
     }
 
     /// [`Op::Conv2d`]; parameters `{name}.weight` and, where `bias` says how it starts, `{name}.bias`.
-    pub fn conv(&mut self, name: &str, x: NodeId, out: usize, conv: Conv, init: Init, bias: Option<Init>) -> Result<NodeId, GraphError> {
+    pub fn conv(
+        &mut self,
+        name: &str,
+        x: NodeId,
+        out: usize,
+        conv: Conv,
+        init: Init,
+        bias: Option<Init>,
+    ) -> Result<NodeId, GraphError> {
         let channels = self.channels(x);
-        let whole = conv.groups > 0 && channels.is_multiple_of(conv.groups) && out.is_multiple_of(conv.groups);
+        let whole =
+            conv.groups > 0 && channels.is_multiple_of(conv.groups) && out.is_multiple_of(conv.groups);
         self.expect(name, whole && out > 0, || {
-            (format!("channels in and out that divide into {} groups", conv.groups), format!("{channels} and {out}"))
+            (
+                format!("channels in and out that divide into {} groups", conv.groups),
+                format!("{channels} and {out}"),
+            )
         })?;
         let dims = vec![out, channels / conv.groups, conv.kernel, conv.kernel];
         let weight = self.param(format!("{name}.weight"), dims, Role::Weight, init)?;
-        let bias = bias.map(|init| self.param(format!("{name}.bias"), vec![out], Role::Bias, init)).transpose()?;
+        let bias =
+            bias.map(|init| self.param(format!("{name}.bias"), vec![out], Role::Bias, init)).transpose()?;
         self.push(name, Op::Conv2d { conv, weight, bias }, &[x], out)
     }
 
     /// [`Op::BatchNorm`]; parameters `{name}.weight`, `.bias`, `.running_mean`, `.running_var`.
-    pub fn batch_norm(&mut self, name: &str, x: NodeId, eps: f64, momentum: f64) -> Result<NodeId, GraphError> {
+    pub fn batch_norm(
+        &mut self,
+        name: &str,
+        x: NodeId,
+        eps: f64,
+        momentum: f64,
+    ) -> Result<NodeId, GraphError> {
         let channels = self.channels(x);
         let mut param = |suffix: &str, role, value| {
             self.param(format!("{name}.{suffix}"), vec![channels], role, Init::Constant(value))
@@ -80,7 +105,14 @@ impl Builder {
     }
 
     /// [`Op::Linear`]; parameters `{name}.weight` and `{name}.bias`.
-    pub fn linear(&mut self, name: &str, x: NodeId, out: usize, weight: Init, bias: Init) -> Result<NodeId, GraphError> {
+    pub fn linear(
+        &mut self,
+        name: &str,
+        x: NodeId,
+        out: usize,
+        weight: Init,
+        bias: Init,
+    ) -> Result<NodeId, GraphError> {
         let channels = self.channels(x);
         let weight = self.param(format!("{name}.weight"), vec![out, channels], Role::Weight, weight)?;
         let bias = self.param(format!("{name}.bias"), vec![out], Role::Bias, bias)?;
@@ -88,7 +120,12 @@ impl Builder {
     }
 
     /// [`Op::Activation`].
-    pub fn activation(&mut self, name: &str, x: NodeId, activation: Activation) -> Result<NodeId, GraphError> {
+    pub fn activation(
+        &mut self,
+        name: &str,
+        x: NodeId,
+        activation: Activation,
+    ) -> Result<NodeId, GraphError> {
         self.push(name, Op::Activation(activation), &[x], self.channels(x))
     }
 
@@ -112,7 +149,13 @@ impl Builder {
     }
 
     /// [`Op::MaxPool`].
-    pub fn max_pool(&mut self, name: &str, x: NodeId, kernel: usize, stride: usize) -> Result<NodeId, GraphError> {
+    pub fn max_pool(
+        &mut self,
+        name: &str,
+        x: NodeId,
+        kernel: usize,
+        stride: usize,
+    ) -> Result<NodeId, GraphError> {
         self.push(name, Op::MaxPool { kernel, stride }, &[x], self.channels(x))
     }
 
@@ -147,7 +190,14 @@ impl Builder {
     }
 
     /// [`Op::DecodeDetections`] of box and class maps, one each a level; the constant `{name}.weight` holds the bins.
-    pub fn decode_detections(&mut self, name: &str, boxes: &[NodeId], classes: &[NodeId], strides: &[usize], reg_max: usize) -> Result<NodeId, GraphError> {
+    pub fn decode_detections(
+        &mut self,
+        name: &str,
+        boxes: &[NodeId],
+        classes: &[NodeId],
+        strides: &[usize],
+        reg_max: usize,
+    ) -> Result<NodeId, GraphError> {
         let count = strides.len();
         self.expect(name, count > 0 && boxes.len() == count && classes.len() == count, || {
             (format!("{count} box and class maps"), format!("{} and {}", boxes.len(), classes.len()))
@@ -155,12 +205,24 @@ impl Builder {
         let class_count = self.channels(classes[0]);
         boxes.iter().try_for_each(|&id| self.expect_channels(name, id, 4 * reg_max))?;
         classes.iter().try_for_each(|&id| self.expect_channels(name, id, class_count))?;
-        let bins = self.param(format!("{name}.weight"), vec![1, reg_max, 1, 1], Role::Constant, Init::Range)?;
+        let bins =
+            self.param(format!("{name}.weight"), vec![1, reg_max, 1, 1], Role::Constant, Init::Range)?;
         let inputs = [boxes, classes].concat();
-        self.push(name, Op::DecodeDetections { strides: strides.to_vec(), reg_max, bins }, &inputs, 4 + class_count)
+        self.push(
+            name,
+            Op::DecodeDetections { strides: strides.to_vec(), reg_max, bins },
+            &inputs,
+            4 + class_count,
+        )
     }
 
-    fn param(&mut self, name: String, dims: Vec<usize>, role: Role, init: Init) -> Result<ParamId, GraphError> {
+    fn param(
+        &mut self,
+        name: String,
+        dims: Vec<usize>,
+        role: Role,
+        init: Init,
+    ) -> Result<ParamId, GraphError> {
         if !self.param_names.insert(name.clone()) {
             return Err(GraphError::DuplicateParam { param: name });
         }
@@ -183,7 +245,12 @@ impl Builder {
         })
     }
 
-    fn expect(&self, name: &str, holds: bool, sides: impl FnOnce() -> (String, String)) -> Result<(), GraphError> {
+    fn expect(
+        &self,
+        name: &str,
+        holds: bool,
+        sides: impl FnOnce() -> (String, String),
+    ) -> Result<(), GraphError> {
         if holds {
             return Ok(());
         }

@@ -61,7 +61,11 @@ impl Graph {
     fn param_count(&self, op: &Op) -> u64 {
         let counted = |id: &crate::ParamId| {
             let param = self.param(*id);
-            if param.role.is_trained() || param.role == crate::Role::Constant { param.len() as u64 } else { 0 }
+            if param.role.is_trained() || param.role == crate::Role::Constant {
+                param.len() as u64
+            } else {
+                0
+            }
         };
         op.params().iter().map(counted).sum()
     }
@@ -69,7 +73,9 @@ impl Graph {
     fn macs(&self, op: &Op, shape: Shape) -> u64 {
         let positions = shape.positions() as u64;
         match op {
-            Op::Conv2d { weight, .. } | Op::Linear { weight, .. } => positions * self.param(*weight).len() as u64,
+            Op::Conv2d { weight, .. } | Op::Linear { weight, .. } => {
+                positions * self.param(*weight).len() as u64
+            }
             Op::DecodeDetections { reg_max, .. } => positions * 4 * *reg_max as u64,
             _ => 0,
         }

@@ -10,9 +10,13 @@ pub enum GraphError {
     DuplicateParam { param: String },
     #[error("node `{node}`: expected {expected}, got {got}")]
     Channels { node: String, expected: String, got: String },
-    #[error("node `{node}`: inputs must have one shape, got {left} and {right}; is the image side a multiple of the largest stride?")]
+    #[error(
+        "node `{node}`: inputs must have one shape, got {left} and {right}; is the image side a multiple of the largest stride?"
+    )]
     ShapeMismatch { node: String, left: Shape, right: Shape },
-    #[error("node `{node}`: a {kernel}x{kernel} window does not fit a {height}x{width} map; use a larger image")]
+    #[error(
+        "node `{node}`: a {kernel}x{kernel} window does not fit a {height}x{width} map; use a larger image"
+    )]
     TooSmall { node: String, kernel: usize, height: usize, width: usize },
     #[error("input: expected a batch, height and width of at least 1, got {batch}x{height}x{width}")]
     EmptyInput { batch: usize, height: usize, width: usize },

@@ -102,7 +102,11 @@ impl Node {
                 for id in &self.inputs[1..] {
                     let other = shapes[id.0];
                     if (other.height, other.width) != (first.height, first.width) {
-                        return Err(GraphError::ShapeMismatch { node: self.name.clone(), left: first, right: other });
+                        return Err(GraphError::ShapeMismatch {
+                            node: self.name.clone(),
+                            left: first,
+                            right: other,
+                        });
                     }
                 }
                 Ok(sized(first.height, first.width))
@@ -112,7 +116,8 @@ impl Node {
     }
 
     fn window(&self, x: Shape, padding: Padding, kernel: usize, stride: usize) -> Result<Shape, GraphError> {
-        let too_small = || GraphError::TooSmall { node: self.name.clone(), kernel, height: x.height, width: x.width };
+        let too_small =
+            || GraphError::TooSmall { node: self.name.clone(), kernel, height: x.height, width: x.width };
         let rows = padding.resolve(x.height, kernel, stride).ok_or_else(too_small)?;
         let columns = padding.resolve(x.width, kernel, stride).ok_or_else(too_small)?;
         Ok(Shape { batch: x.batch, channels: self.channels, height: rows.out, width: columns.out })

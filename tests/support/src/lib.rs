@@ -19,7 +19,9 @@ pub fn golden_dir() -> PathBuf {
 pub fn weights_dir(test: &str) -> Option<PathBuf> {
     let dir = std::env::var_os("EFFYOLO_WEIGHTS").map(PathBuf::from);
     if dir.is_none() {
-        eprintln!("\n*** NOT RUN: {test} needs real weights; set EFFYOLO_WEIGHTS to the folder that holds them ***\n");
+        eprintln!(
+            "\n*** NOT RUN: {test} needs real weights; set EFFYOLO_WEIGHTS to the folder that holds them ***\n"
+        );
     }
     dir
 }
@@ -118,7 +120,8 @@ impl Tensors {
     }
 
     fn open(&self) -> safetensors::SafeTensors<'_> {
-        safetensors::SafeTensors::deserialize(&self.bytes).unwrap_or_else(|e| panic!("{}: {e}", self.path.display()))
+        safetensors::SafeTensors::deserialize(&self.bytes)
+            .unwrap_or_else(|e| panic!("{}: {e}", self.path.display()))
     }
 
     /// All names, sorted.
@@ -240,6 +243,11 @@ mod tests {
         assert_eq!([scaled(0), scaled(1), scaled(2)], [1_641_119, 2_474_280, 9_631_538]);
         let stem = rule_weight("", 6.5, "conv_stem.weight", &[32, 3, 3, 3]);
         assert_close("conv_stem", &stem[..2], &[-0.029_920_667, 0.214_906_16], 1e-9);
-        assert_close("running_var", &rule_weight("", 1.0, "bn1.running_var", &[32])[..1], &[1.142_307_5], 1e-7);
+        assert_close(
+            "running_var",
+            &rule_weight("", 1.0, "bn1.running_var", &[32])[..1],
+            &[1.142_307_5],
+            1e-7,
+        );
     }
 }

@@ -7,18 +7,25 @@ use test_support::{Entry, Tensors, assert_close, assert_close_to_max, entries};
 use yolo_neck_head::{NeckScale, yolov8};
 
 /// A value with its shape `[B, C, H, W]`.
-pub struct Map {
-    pub values: Vec<f32>,
-    pub dims: [usize; 4],
+pub(crate) struct Map {
+    pub(crate) values: Vec<f32>,
+    pub(crate) dims: [usize; 4],
 }
 
 /// Runs a graph in evaluation mode: parameters by name, images `[B, 3, H, W]`, the nodes asked for.
-pub trait Engine {
-    fn run(&self, graph: Graph, values: &dyn Fn(&Param) -> Vec<f32>, images: &[f32], size: [usize; 4], outputs: &[NodeId]) -> Vec<Map>;
+pub(crate) trait Engine {
+    fn run(
+        &self,
+        graph: Graph,
+        values: &dyn Fn(&Param) -> Vec<f32>,
+        images: &[f32],
+        size: [usize; 4],
+        outputs: &[NodeId],
+    ) -> Vec<Map>;
 }
 
 /// A classifier with plain timm names. A model `tf_...` pads as TensorFlow does.
-pub fn classifier(model: &str, classes: usize, bn_eps: f64, bn_momentum: f64) -> (Graph, Classifier) {
+pub(crate) fn classifier(model: &str, classes: usize, bn_eps: f64, bn_momentum: f64) -> (Graph, Classifier) {
     let (name, padding) = match model.strip_prefix("tf_") {
         Some(name) => (name, Padding::Same),
         None => (model, Padding::Symmetric),
@@ -41,7 +48,7 @@ pub fn classifier(model: &str, classes: usize, bn_eps: f64, bn_momentum: f64) ->
 }
 
 /// The weight rule; constants are not touched by it.
-pub fn rule_values(entry: &Entry, param: &Param) -> Vec<f32> {
+pub(crate) fn rule_values(entry: &Entry, param: &Param) -> Vec<f32> {
     match param.role {
         Role::Constant => param.init.values(param.len(), &mut || unreachable!("a constant is not random")),
         _ => entry.rule_weight(&param.name, &param.dims),
@@ -56,7 +63,7 @@ fn image_dims(file: &str) -> [usize; 4] {
     [batch, 3, height, width]
 }
 
-pub fn numbers(text: &str) -> Vec<usize> {
+pub(crate) fn numbers(text: &str) -> Vec<usize> {
     text.split('x').map(|part| part.parse().unwrap_or_else(|_| panic!("no number in `{text}`"))).collect()
 }
 
@@ -64,11 +71,13 @@ pub fn numbers(text: &str) -> Vec<usize> {
 fn every_fourth_cell(map: &Map) -> Vec<f32> {
     let [.., height, width] = map.dims;
     let planes = map.values.chunks(height * width);
-    planes.flat_map(|plane| plane.chunks(width).step_by(4).flat_map(|row| row.iter().step_by(4).copied())).collect()
+    planes
+        .flat_map(|plane| plane.chunks(width).step_by(4).flat_map(|row| row.iter().step_by(4).copied()))
+        .collect()
 }
 
 /// Kind `effnet_forward`: every endpoint.
-pub fn efficientnet_forward(engine: &dyn Engine) {
+pub(crate) fn efficientnet_forward(engine: &dyn Engine) {
     for entry in entries("effnet_forward") {
         let want = entry.tensors();
         let model = entry.meta["model"].as_str().expect("`meta.model`");
@@ -112,7 +121,7 @@ fn yolo_case(file: &str) -> (NeckScale, usize) {
 }
 
 /// Kind `yolo_forward`: neck features, raw maps of the head, decoded predictions.
-pub fn yolov8_forward(engine: &dyn Engine) {
+pub(crate) fn yolov8_forward(engine: &dyn Engine) {
     for entry in entries("yolo_forward") {
         let want = entry.tensors();
         let (scale, class_count) = yolo_case(&entry.file);
@@ -129,11 +138,18 @@ pub fn yolov8_forward(engine: &dyn Engine) {
             let raw = join_channels(&maps[1], &maps[2]);
             for (kind, map) in [("neck", &maps[0]), ("map", &raw)] {
                 let name = format!("{kind}_p{}", level.stride.ilog2());
-                assert_close_to_max(&format!("{}: {name}", entry.file), &map.values, &want.f32(&name), tolerance);
+                assert_close_to_max(
+                    &format!("{}: {name}", entry.file),
+                    &map.values,
+                    &want.f32(&name),
+                    tolerance,
+                );
             }
         }
         let predictions = want.f32("pred"); // [B, 4 + K, A]
-        for (what, channels, tolerance) in [("boxes", 0..4, "boxes_abs_px"), ("scores", 4..4 + class_count, "scores_abs")] {
+        for (what, channels, tolerance) in
+            [("boxes", 0..4, "boxes_abs_px"), ("scores", 4..4 + class_count, "scores_abs")]
+        {
             let part = |values: &[f32]| channels_of(values, maps[0].dims, channels.clone());
             let what = format!("{}: {what}", entry.file);
             assert_close(&what, &part(&maps[0].values), &part(&predictions), entry.tolerance(&[tolerance]));
@@ -143,7 +159,10 @@ pub fn yolov8_forward(engine: &dyn Engine) {
 
 fn channels_of(values: &[f32], dims: [usize; 4], channels: std::ops::Range<usize>) -> Vec<f32> {
     let plane = dims[2] * dims[3];
-    values.chunks(dims[1] * plane).flat_map(|image| image[channels.start * plane..channels.end * plane].to_vec()).collect()
+    values
+        .chunks(dims[1] * plane)
+        .flat_map(|image| image[channels.start * plane..channels.end * plane].to_vec())
+        .collect()
 }
 
 fn join_channels(a: &Map, b: &Map) -> Map {
@@ -163,7 +182,7 @@ fn largest(values: &[f32], count: usize) -> Vec<u64> {
 
 /// Kind `effnet_real_weights`: logits and the best classes of real ImageNet weights on photographs. `test` names the
 /// test that says so where there are no weights.
-pub fn real_weights(engine: &dyn Engine, test: &str) {
+pub(crate) fn real_weights(engine: &dyn Engine, test: &str) {
     let Some(dir) = test_support::weights_dir(test) else { return };
     for entry in entries("effnet_real_weights") {
         let variant = entry.file.trim_start_matches("real_").trim_end_matches(".safetensors");
@@ -176,7 +195,8 @@ pub fn real_weights(engine: &dyn Engine, test: &str) {
             let Some(photo) = name.strip_suffix("/input") else { continue };
             let (graph, nodes) = classifier(&format!("{prefix}efficientnet_{variant}"), classes, bn_eps, 0.1);
             let size = want.dims(&name).try_into().expect("[1, 3, H, W]");
-            let logits = engine.run(graph, &|param| weights.f32(&param.name), &want.f32(&name), size, &[nodes.logits]);
+            let logits =
+                engine.run(graph, &|param| weights.f32(&param.name), &want.f32(&name), size, &[nodes.logits]);
             let expected = want.f32(&format!("{photo}/logits"));
             assert_close(photo, &logits[0].values, &expected, entry.tolerance(&["logits_abs"]));
             let top = entry.meta[photo]["top5"].as_array().expect("`top5`");

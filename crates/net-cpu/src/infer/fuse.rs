@@ -18,21 +18,45 @@ pub(crate) struct Step {
 #[derive(Debug)]
 pub(crate) enum Kind {
     /// The image batch, converted; times scale plus shift by channel.
-    Images { affine: Option<(Vec<f32>, Vec<f32>)> },
+    Images {
+        affine: Option<(Vec<f32>, Vec<f32>)>,
+    },
     /// `act(conv(x) + bias) + residual`; the residual is the second input, if any.
-    Conv { conv: Conv, weight: PackedWeight, bias: Vec<f32>, activation: Activation },
+    Conv {
+        conv: Conv,
+        weight: PackedWeight,
+        bias: Vec<f32>,
+        activation: Activation,
+    },
     /// `act(depthwise(x) + bias)`.
-    Depthwise { conv: Conv, weight: Vec<f32>, bias: Vec<f32>, activation: Activation },
+    Depthwise {
+        conv: Conv,
+        weight: Vec<f32>,
+        bias: Vec<f32>,
+        activation: Activation,
+    },
     /// `act(x * scale + shift)` by channel.
-    ScaleShift { scale: Vec<f32>, shift: Vec<f32>, activation: Activation },
+    ScaleShift {
+        scale: Vec<f32>,
+        shift: Vec<f32>,
+        activation: Activation,
+    },
     Activation(Activation),
     Add,
     Gate,
     GlobalAvgPool,
-    MaxPool { kernel: usize, stride: usize },
-    Upsample { factor: usize },
+    MaxPool {
+        kernel: usize,
+        stride: usize,
+    },
+    Upsample {
+        factor: usize,
+    },
     Concat,
-    Decode { strides: Vec<usize>, bins: Vec<f32> },
+    Decode {
+        strides: Vec<usize>,
+        bins: Vec<f32>,
+    },
 }
 
 /// True if the node passes its input on.
@@ -51,7 +75,12 @@ pub(crate) fn kernel_activation(activation: net_graph::Activation) -> Activation
 }
 
 /// The steps that the outputs need, in an order in which they can run.
-pub(crate) fn steps(graph: &Graph, params: &Params, consumers: &Consumers, isa: Isa) -> Result<Vec<Step>, NetError> {
+pub(crate) fn steps(
+    graph: &Graph,
+    params: &Params,
+    consumers: &Consumers,
+    isa: Isa,
+) -> Result<Vec<Step>, NetError> {
     let mut fuser = Fuser { graph, params, consumers, isa, fused: vec![false; graph.nodes().len()] };
     let mut steps = Vec::new();
     for id in graph.ids().filter(|id| consumers.is_needed(*id)) {
@@ -86,16 +115,19 @@ impl Fuser<'_> {
             }
             Op::Linear { weight, bias } => {
                 let conv = Conv { kernel: 1, stride: 1, padding: net_graph::Padding::Symmetric, groups: 1 };
-                let (weight, bias) = (self.params.values(*weight).to_vec(), self.params.values(*bias).to_vec());
+                let (weight, bias) =
+                    (self.params.values(*weight).to_vec(), self.params.values(*bias).to_vec());
                 self.conv(id, conv, weight, Some(bias), &mut inputs, &mut result)?
             }
             Op::BatchNorm { .. } => {
                 let (scale, shift) = self.norm(id);
                 Kind::ScaleShift { scale, shift, activation: self.take_activation(&mut result) }
             }
-            Op::ChannelAffine { scale, shift } => {
-                Kind::ScaleShift { scale: scale.clone(), shift: shift.clone(), activation: Activation::Identity }
-            }
+            Op::ChannelAffine { scale, shift } => Kind::ScaleShift {
+                scale: scale.clone(),
+                shift: shift.clone(),
+                activation: Activation::Identity,
+            },
             Op::Activation(activation) => Kind::Activation(kernel_activation(*activation)),
             Op::Add => Kind::Add,
             Op::Gate => Kind::Gate,
@@ -112,7 +144,15 @@ impl Fuser<'_> {
     }
 
     /// A convolution with what follows it: batch norm into weight and bias, then activation, then residual.
-    fn conv(&mut self, id: NodeId, conv: Conv, mut weight: Vec<f32>, bias: Option<Vec<f32>>, inputs: &mut Vec<NodeId>, result: &mut NodeId) -> Result<Kind, NetError> {
+    fn conv(
+        &mut self,
+        id: NodeId,
+        conv: Conv,
+        mut weight: Vec<f32>,
+        bias: Option<Vec<f32>>,
+        inputs: &mut Vec<NodeId>,
+        result: &mut NodeId,
+    ) -> Result<Kind, NetError> {
         let channels = self.graph.node(id).channels;
         let in_channels = self.graph.node(inputs[0]).channels;
         let mut bias = bias.unwrap_or_else(|| vec![0.0; channels]);
@@ -128,7 +168,11 @@ impl Fuser<'_> {
             return Ok(Kind::Conv { conv, weight, bias, activation });
         }
         if conv.groups != in_channels || channels != in_channels {
-            return Err(unsupported(self.graph, id, "only dense and depthwise convolutions have a CPU kernel"));
+            return Err(unsupported(
+                self.graph,
+                id,
+                "only dense and depthwise convolutions have a CPU kernel",
+            ));
         }
         let mut packed = vec![0.0; weight.len()];
         depthwise::pack(&weight, channels, conv.kernel, &mut packed);
@@ -141,8 +185,10 @@ impl Fuser<'_> {
             panic!("`{}` is not a batch norm", self.graph.node(id).name)
         };
         let [gamma, beta, mean, var] = [gamma, beta, mean, var].map(|param| self.params.values(param));
-        let scale: Vec<f32> = gamma.iter().zip(var).map(|(g, v)| (*g as f64 / (*v as f64 + eps).sqrt()) as f32).collect();
-        let shift = (0..scale.len()).map(|c| (beta[c] as f64 - mean[c] as f64 * scale[c] as f64) as f32).collect();
+        let scale: Vec<f32> =
+            gamma.iter().zip(var).map(|(g, v)| (*g as f64 / (*v as f64 + eps).sqrt()) as f32).collect();
+        let shift =
+            (0..scale.len()).map(|c| (beta[c] as f64 - mean[c] as f64 * scale[c] as f64) as f32).collect();
         (scale, shift)
     }
 
@@ -166,7 +212,10 @@ impl Fuser<'_> {
     }
 
     fn take_activation(&mut self, result: &mut NodeId) -> Activation {
-        match self.next(*result, |op| matches!(op, Op::Activation(_))).map(|next| (next, &self.graph.node(next).op)) {
+        match self
+            .next(*result, |op| matches!(op, Op::Activation(_)))
+            .map(|next| (next, &self.graph.node(next).op))
+        {
             Some((next, Op::Activation(activation))) => {
                 self.take(next, result);
                 kernel_activation(*activation)

@@ -9,10 +9,10 @@ use crate::consumers::Consumers;
 use crate::placement::Placement;
 use crate::{NetError, Params};
 use cpu_kernels::Isa;
-pub(crate) use fuse::{kernel_activation, unsupported};
-pub(crate) use plan::{pool_window, window};
 use fuse::Step;
+pub(crate) use fuse::{kernel_activation, unsupported};
 use net_graph::{Graph, NodeId};
+pub(crate) use plan::{pool_window, window};
 use std::sync::Arc;
 
 /// A network ready for inference: batch norm folded, weights packed. Plans for different input sizes share it.
@@ -30,7 +30,12 @@ impl InferModel {
     ///
     /// # Errors
     /// When a node has no kernel.
-    pub fn new(graph: Arc<Graph>, params: &Params, outputs: &[NodeId], isa: Isa) -> Result<Arc<Self>, NetError> {
+    pub fn new(
+        graph: Arc<Graph>,
+        params: &Params,
+        outputs: &[NodeId],
+        isa: Isa,
+    ) -> Result<Arc<Self>, NetError> {
         let consumers = Consumers::new(&graph, outputs);
         let steps = fuse::steps(&graph, params, &consumers, isa)?;
         let mut computed = vec![false; graph.nodes().len()];

@@ -2,7 +2,10 @@ use super::InferModel;
 use super::fuse::{Kind, Step};
 use crate::memory::{self, Life};
 use crate::{Images, NetError};
-use cpu_kernels::{Arena, MapRef, Region, Window, activation, conv, convert, decode, depthwise, elementwise, gate, norm, pool, upsample};
+use cpu_kernels::{
+    Arena, MapRef, Region, Window, activation, conv, convert, decode, depthwise, elementwise, gate, norm,
+    pool, upsample,
+};
 use net_graph::{Conv, NodeId, Padding, Shape};
 use std::sync::Arc;
 
@@ -17,14 +20,20 @@ pub struct InferPlan {
 }
 
 impl InferPlan {
-    pub(super) fn new(model: Arc<InferModel>, batch: usize, height: usize, width: usize) -> Result<Self, NetError> {
+    pub(super) fn new(
+        model: Arc<InferModel>,
+        batch: usize,
+        height: usize,
+        width: usize,
+    ) -> Result<Self, NetError> {
         let shapes = model.graph.shapes(batch, height, width)?;
         let lives = lives(&model, &shapes);
         let (offsets, total) = memory::assign(&lives);
         let region = |id: NodeId| {
             let (root, channel) = model.placement.root(id);
             let whole = shapes[root.0];
-            Region::dense(offsets[root.0], whole.positions(), whole.channels).channels(channel, shapes[id.0].channels)
+            Region::dense(offsets[root.0], whole.positions(), whole.channels)
+                .channels(channel, shapes[id.0].channels)
         };
         let regions = model.graph.ids().map(region).collect();
         Ok(InferPlan { arena: Arena::new(total), regions, shapes, model })
@@ -65,7 +74,14 @@ impl InferPlan {
     pub fn output_nchw(&self, index: usize) -> Vec<f32> {
         let shape = self.output_shape(index);
         let mut values = vec![0.0; shape.len()];
-        convert::nhwc_to_nchw(self.model.isa, self.output(index), shape.batch, shape.height, shape.width, &mut values);
+        convert::nhwc_to_nchw(
+            self.model.isa,
+            self.output(index),
+            shape.batch,
+            shape.height,
+            shape.width,
+            &mut values,
+        );
         values
     }
 
@@ -90,7 +106,8 @@ impl InferPlan {
             let ([x, second], [mut y]) = self.arena.borrow([x_region, self.regions[second.0]], [y_region]);
             match &step.kind {
                 Kind::Conv { conv, weight, bias, activation } => {
-                    let epilogue = conv::Epilogue { bias: Some(bias), activation: *activation, residual: Some(second) };
+                    let epilogue =
+                        conv::Epilogue { bias: Some(bias), activation: *activation, residual: Some(second) };
                     conv::forward(isa, x, weight, &window(*conv, x_shape, y_shape), &epilogue, &mut y);
                 }
                 Kind::Add => elementwise::add(isa, x, second, &mut y),
@@ -109,10 +126,14 @@ impl InferPlan {
                 let epilogue = depthwise::Epilogue { bias: Some(bias), activation: *activation };
                 depthwise::forward(isa, x, weight, &window(*conv, x_shape, y_shape), &epilogue, &mut y);
             }
-            Kind::ScaleShift { scale, shift, activation } => norm::forward(isa, x, scale, shift, *activation, &mut y),
+            Kind::ScaleShift { scale, shift, activation } => {
+                norm::forward(isa, x, scale, shift, *activation, &mut y)
+            }
             Kind::Activation(activation) => activation::forward(isa, *activation, x, &mut y),
             Kind::GlobalAvgPool => pool::global_avg_pool(isa, x, x_shape.batch, &mut y),
-            Kind::MaxPool { kernel, stride } => pool::max_pool(isa, x, &pool_window(*kernel, *stride, x_shape, y_shape), &mut y),
+            Kind::MaxPool { kernel, stride } => {
+                pool::max_pool(isa, x, &pool_window(*kernel, *stride, x_shape, y_shape), &mut y)
+            }
             Kind::Upsample { factor } => {
                 upsample::forward(isa, x, x_shape.batch, x_shape.height, x_shape.width, *factor, &mut y);
             }
@@ -137,7 +158,19 @@ impl InferPlan {
             let map = self.shapes[boxes.0];
             let reads = [self.regions[boxes.0], self.regions[classes.0]];
             let ([boxes, classes], [mut y]) = self.arena.borrow(reads, [self.regions[step.result.0]]);
-            decode::decode_level(self.model.isa, boxes, classes, map.batch, map.height, map.width, *stride, bins, first, anchors, &mut y);
+            decode::decode_level(
+                self.model.isa,
+                boxes,
+                classes,
+                map.batch,
+                map.height,
+                map.width,
+                *stride,
+                bins,
+                first,
+                anchors,
+                &mut y,
+            );
             first += map.height * map.width;
         }
     }
@@ -145,7 +178,8 @@ impl InferPlan {
 
 /// The window of a convolution between two shapes.
 pub(crate) fn window(conv: Conv, x: Shape, y: Shape) -> Window {
-    let before = |size| conv.padding.resolve(size, conv.kernel, conv.stride).map_or(0, |extent| extent.before);
+    let before =
+        |size| conv.padding.resolve(size, conv.kernel, conv.stride).map_or(0, |extent| extent.before);
     Window {
         batch: x.batch,
         in_height: x.height,

@@ -84,7 +84,9 @@ impl Backward {
         let Backward::Step { forward, .. } = self else { return Vec::new() };
         let inputs = forward.inputs(graph);
         match graph.node(forward.first()).op {
-            Op::Conv2d { .. } | Op::Linear { .. } | Op::BatchNorm { .. } | Op::Activation(_) | Op::Gate => inputs,
+            Op::Conv2d { .. } | Op::Linear { .. } | Op::BatchNorm { .. } | Op::Activation(_) | Op::Gate => {
+                inputs
+            }
             Op::MaxPool { .. } => vec![inputs[0], forward.result()],
             _ => Vec::new(),
         }
@@ -96,7 +98,8 @@ impl Backward {
             Backward::Zero { node, .. } => vec![*node],
             Backward::Step { forward, into } => {
                 let inputs = forward.inputs(graph);
-                let used = inputs.iter().zip(into).filter(|(_, into)| **into != Into::Skip).map(|(id, _)| *id);
+                let used =
+                    inputs.iter().zip(into).filter(|(_, into)| **into != Into::Skip).map(|(id, _)| *id);
                 used.chain([forward.result()]).collect()
             }
         }
@@ -104,13 +107,19 @@ impl Backward {
 }
 
 /// Compiles both directions.
-pub(crate) fn schedule(graph: &Graph, consumers: &Consumers, outputs: &[NodeId], frozen: &dyn Fn(&str) -> bool) -> Result<Schedule, NetError> {
+pub(crate) fn schedule(
+    graph: &Graph,
+    consumers: &Consumers,
+    outputs: &[NodeId],
+    frozen: &dyn Fn(&str) -> bool,
+) -> Result<Schedule, NetError> {
     let forward = forward_steps(graph, consumers)?;
     let mut computed = vec![false; graph.nodes().len()];
     forward.iter().for_each(|step| computed[step.result().0] = true);
     let identity: Vec<bool> = graph.ids().map(|id| is_identity(&graph.node(id).op)).collect();
     let values = Placement::new(graph, &computed, &identity);
-    let trained: Vec<bool> = graph.params().iter().map(|param| param.role.is_trained() && !frozen(&param.name)).collect();
+    let trained: Vec<bool> =
+        graph.params().iter().map(|param| param.role.is_trained() && !frozen(&param.name)).collect();
     let wants_grad = wants_grad(graph, &trained);
     let grads = place_grads(graph, consumers, &forward, &values);
     let mut backward = BackwardCompiler::new(graph, &grads, &wants_grad);
@@ -135,10 +144,16 @@ fn forward_steps(graph: &Graph, consumers: &Consumers) -> Result<Vec<Forward>, N
         let op = &graph.node(id).op;
         let next = |kind: fn(&Op) -> bool| consumers.sole(id).filter(|next| kind(&graph.node(*next).op));
         let step = match op {
-            Op::Input => Forward::Images { input: id, affine: next(|op| matches!(op, Op::ChannelAffine { .. })) },
-            Op::BatchNorm { .. } => Forward::Norm { norm: id, activation: next(|op| matches!(op, Op::Activation(_))) },
+            Op::Input => {
+                Forward::Images { input: id, affine: next(|op| matches!(op, Op::ChannelAffine { .. })) }
+            }
+            Op::BatchNorm { .. } => {
+                Forward::Norm { norm: id, activation: next(|op| matches!(op, Op::Activation(_))) }
+            }
             Op::Slice { .. } => continue,
-            Op::DecodeDetections { .. } => return Err(unsupported(graph, id, "training reads the raw maps of the head")),
+            Op::DecodeDetections { .. } => {
+                return Err(unsupported(graph, id, "training reads the raw maps of the head"));
+            }
             op if is_identity(op) => continue,
             _ => Forward::Node(id),
         };
@@ -153,7 +168,8 @@ fn wants_grad(graph: &Graph, trained: &[bool]) -> Vec<bool> {
     let mut wants = vec![false; graph.nodes().len()];
     for id in graph.ids() {
         let node = graph.node(id);
-        wants[id.0] = node.op.params().iter().any(|param| trained[param.0]) || node.inputs.iter().any(|input| wants[input.0]);
+        wants[id.0] = node.op.params().iter().any(|param| trained[param.0])
+            || node.inputs.iter().any(|input| wants[input.0]);
     }
     wants
 }
@@ -245,7 +261,8 @@ impl<'a> BackwardCompiler<'a> {
                 channel += self.graph.node(input).channels;
             }
         }
-        let useful = into.iter().any(|into| *into != Into::Skip) || node.op.params().iter().any(|param| trained[param.0]);
+        let useful = into.iter().any(|into| *into != Into::Skip)
+            || node.op.params().iter().any(|param| trained[param.0]);
         if useful {
             self.steps.push(Backward::Step { forward, into });
         }

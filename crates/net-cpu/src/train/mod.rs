@@ -40,7 +40,14 @@ impl TrainPlan {
     ///
     /// # Errors
     /// When the size does not suit the network or a node has no kernel.
-    pub fn new(graph: Arc<Graph>, layout: Arc<ParamLayout>, outputs: &[NodeId], size: (usize, usize, usize), isa: Isa, frozen: &dyn Fn(&str) -> bool) -> Result<Self, NetError> {
+    pub fn new(
+        graph: Arc<Graph>,
+        layout: Arc<ParamLayout>,
+        outputs: &[NodeId],
+        size: (usize, usize, usize),
+        isa: Isa,
+        frozen: &dyn Fn(&str) -> bool,
+    ) -> Result<Self, NetError> {
         let (batch, height, width) = size;
         let shapes = graph.shapes(batch, height, width)?;
         let consumers = Consumers::new(&graph, outputs);
@@ -49,12 +56,24 @@ impl TrainPlan {
         let region = |placement: &Placement, id: NodeId, first: usize| {
             let (root, channel) = placement.root(id);
             let whole = shapes[root.0];
-            Region::dense(offsets[first + root.0], whole.positions(), whole.channels).channels(channel, shapes[id.0].channels)
+            Region::dense(offsets[first + root.0], whole.positions(), whole.channels)
+                .channels(channel, shapes[id.0].channels)
         };
         let values = graph.ids().map(|id| region(&schedule.values, id, 0)).collect();
         let grads = graph.ids().map(|id| region(&schedule.grads, id, shapes.len())).collect();
         let state = State::new(&graph, &schedule, &shapes, isa);
-        Ok(TrainPlan { arena: Arena::new(total), outputs: outputs.to_vec(), graph, layout, shapes, schedule, values, grads, state, isa })
+        Ok(TrainPlan {
+            arena: Arena::new(total),
+            outputs: outputs.to_vec(),
+            graph,
+            layout,
+            shapes,
+            schedule,
+            values,
+            grads,
+            state,
+            isa,
+        })
     }
 
     /// Computes the outputs for a batch of images, with batch statistics, and updates the running statistics.
@@ -65,7 +84,12 @@ impl TrainPlan {
     ///
     /// # Errors
     /// When the images are not of the plan's size.
-    pub fn forward(&mut self, params: &mut Params, images: Images<'_>, uniform: &mut dyn FnMut() -> f64) -> Result<(), NetError> {
+    pub fn forward(
+        &mut self,
+        params: &mut Params,
+        images: Images<'_>,
+        uniform: &mut dyn FnMut() -> f64,
+    ) -> Result<(), NetError> {
         let steps = std::mem::take(&mut self.schedule.forward);
         let result = steps.iter().try_for_each(|step| self.run_forward(step, params, images, uniform));
         self.schedule.forward = steps;

@@ -27,7 +27,13 @@ fn weight_and_bias(op: &Op) -> (ParamId, Option<ParamId>) {
 }
 
 impl TrainPlan {
-    pub(super) fn run_forward(&mut self, step: &Forward, params: &mut Params, images: Images<'_>, uniform: &mut dyn FnMut() -> f64) -> Result<(), NetError> {
+    pub(super) fn run_forward(
+        &mut self,
+        step: &Forward,
+        params: &mut Params,
+        images: Images<'_>,
+        uniform: &mut dyn FnMut() -> f64,
+    ) -> Result<(), NetError> {
         match *step {
             Forward::Images { input, affine } => self.images(input, affine, images)?,
             Forward::Norm { norm, activation } => self.norm_forward(norm, activation, params),
@@ -53,7 +59,9 @@ impl TrainPlan {
     fn norm_forward(&mut self, id: NodeId, activation: Option<NodeId>, params: &mut Params) {
         let graph = self.graph.clone();
         let node = graph.node(id);
-        let Op::BatchNorm { gamma, beta, mean, var, eps, momentum } = node.op else { unreachable!("norm step") };
+        let Op::BatchNorm { gamma, beta, mean, var, eps, momentum } = node.op else {
+            unreachable!("norm step")
+        };
         let result = activation.unwrap_or(id);
         let activation = self.activation_of(activation);
         let x_region = self.values[node.inputs[0].0];
@@ -103,7 +111,8 @@ impl TrainPlan {
                 match self.state.packed.get_mut(&id).expect("every convolution is packed") {
                     Packed::Dense { forward, .. } => {
                         forward.repack(params.values(weight));
-                        let epilogue = conv::Epilogue { bias, activation: Activation::Identity, residual: None };
+                        let epilogue =
+                            conv::Epilogue { bias, activation: Activation::Identity, residual: None };
                         conv::forward(isa, x, forward, &window, &epilogue, &mut y);
                     }
                     Packed::Depthwise(packed) => {
@@ -113,13 +122,19 @@ impl TrainPlan {
                     }
                 }
             }
-            Op::ChannelAffine { scale, shift } => norm::forward(isa, x, scale, shift, Activation::Identity, &mut y),
+            Op::ChannelAffine { scale, shift } => {
+                norm::forward(isa, x, scale, shift, Activation::Identity, &mut y)
+            }
             Op::Activation(activation) => activation::forward(isa, kernel_activation(*activation), x, &mut y),
             Op::Add => elementwise::add(isa, x, last, &mut y),
             Op::Gate => gate::forward(isa, x, last, &mut y),
             Op::GlobalAvgPool => pool::global_avg_pool(isa, x, x_shape.batch, &mut y),
-            Op::MaxPool { kernel, stride } => pool::max_pool(isa, x, &pool_window(*kernel, *stride, x_shape, y_shape), &mut y),
-            Op::Upsample { factor } => upsample::forward(isa, x, x_shape.batch, x_shape.height, x_shape.width, *factor, &mut y),
+            Op::MaxPool { kernel, stride } => {
+                pool::max_pool(isa, x, &pool_window(*kernel, *stride, x_shape, y_shape), &mut y)
+            }
+            Op::Upsample { factor } => {
+                upsample::forward(isa, x, x_shape.batch, x_shape.height, x_shape.width, *factor, &mut y)
+            }
             Op::DropPath { .. } => elementwise::scale_images(isa, x, &self.state.factors[&id], false, &mut y),
             Op::Dropout { .. } => elementwise::multiply(isa, x, &self.state.factors[&id], false, &mut y),
             other => unreachable!("{} has no forward step of its own", other.kind()),
@@ -147,7 +162,14 @@ impl TrainPlan {
         }
     }
 
-    fn norm_backward(&mut self, id: NodeId, activation: Option<NodeId>, into: Into, params: &Params, grads: &mut [f32]) {
+    fn norm_backward(
+        &mut self,
+        id: NodeId,
+        activation: Option<NodeId>,
+        into: Into,
+        params: &Params,
+        grads: &mut [f32],
+    ) {
         let graph = self.graph.clone();
         let node = graph.node(id);
         let Op::BatchNorm { gamma, beta, .. } = node.op else { unreachable!("norm step") };
@@ -162,7 +184,19 @@ impl TrainPlan {
         let mut d_gamma = vec![0.0; node.channels];
         let mut d_beta = vec![0.0; node.channels];
         let (gamma_values, beta_values) = (params.values(gamma), params.values(beta));
-        norm::backward_in_place(self.isa, x, &state.mean, &state.inv_std, gamma_values, beta_values, activation, trained, &mut dy, &mut d_gamma, &mut d_beta);
+        norm::backward_in_place(
+            self.isa,
+            x,
+            &state.mean,
+            &state.inv_std,
+            gamma_values,
+            beta_values,
+            activation,
+            trained,
+            &mut dy,
+            &mut d_gamma,
+            &mut d_beta,
+        );
         if trained {
             add_to(&mut grads[gamma_range], &d_gamma);
         }
@@ -198,12 +232,14 @@ impl TrainPlan {
             let dx_region = self.grads[input.0];
             match &node.op {
                 Op::Activation(activation) => {
-                    let ([x, dy], [mut dx]) = self.arena.borrow([self.values[input.0], dy_region], [dx_region]);
+                    let ([x, dy], [mut dx]) =
+                        self.arena.borrow([self.values[input.0], dy_region], [dx_region]);
                     activation::backward(isa, kernel_activation(*activation), x, dy, accumulate, &mut dx);
                 }
                 Op::Gate => {
                     let other = node.inputs[1 - index];
-                    let ([other, dy], [mut dx]) = self.arena.borrow([self.values[other.0], dy_region], [dx_region]);
+                    let ([other, dy], [mut dx]) =
+                        self.arena.borrow([self.values[other.0], dy_region], [dx_region]);
                     match index {
                         0 => gate::backward_x(isa, dy, other, accumulate, &mut dx),
                         _ => gate::backward_gate(isa, other, dy, accumulate, &mut dx),
@@ -212,7 +248,15 @@ impl TrainPlan {
                 Op::MaxPool { kernel, stride } => {
                     let reads = [self.values[input.0], self.values[id.0], dy_region];
                     let ([x, y, dy], [mut dx]) = self.arena.borrow(reads, [dx_region]);
-                    pool::max_pool_backward(isa, x, y, dy, &pool_window(*kernel, *stride, x_shape, y_shape), accumulate, &mut dx);
+                    pool::max_pool_backward(
+                        isa,
+                        x,
+                        y,
+                        dy,
+                        &pool_window(*kernel, *stride, x_shape, y_shape),
+                        accumulate,
+                        &mut dx,
+                    );
                 }
                 op => {
                     let ([dy], [mut dx]) = self.arena.borrow([dy_region], [dx_region]);
@@ -223,17 +267,36 @@ impl TrainPlan {
                                 Packed::Dense { backward: Some(packed), .. } => {
                                     conv::backward_data(isa, dy, packed, &window, accumulate, &mut dx);
                                 }
-                                Packed::Dense { backward: None, .. } => unreachable!("packed where an input gradient is wanted"),
-                                Packed::Depthwise(packed) => depthwise::backward_data(isa, dy, packed, &window, accumulate, &mut dx),
+                                Packed::Dense { backward: None, .. } => {
+                                    unreachable!("packed where an input gradient is wanted")
+                                }
+                                Packed::Depthwise(packed) => {
+                                    depthwise::backward_data(isa, dy, packed, &window, accumulate, &mut dx)
+                                }
                             }
                         }
                         Op::Add | Op::Concat => pass_on(isa, dy, into, &mut dx),
-                        Op::GlobalAvgPool => pool::global_avg_pool_backward(isa, dy, x_shape.batch, accumulate, &mut dx),
-                        Op::Upsample { factor } => {
-                            upsample::backward(isa, dy, x_shape.batch, x_shape.height, x_shape.width, *factor, accumulate, &mut dx);
+                        Op::GlobalAvgPool => {
+                            pool::global_avg_pool_backward(isa, dy, x_shape.batch, accumulate, &mut dx)
                         }
-                        Op::DropPath { .. } => elementwise::scale_images(isa, dy, &self.state.factors[&id], accumulate, &mut dx),
-                        Op::Dropout { .. } => elementwise::multiply(isa, dy, &self.state.factors[&id], accumulate, &mut dx),
+                        Op::Upsample { factor } => {
+                            upsample::backward(
+                                isa,
+                                dy,
+                                x_shape.batch,
+                                x_shape.height,
+                                x_shape.width,
+                                *factor,
+                                accumulate,
+                                &mut dx,
+                            );
+                        }
+                        Op::DropPath { .. } => {
+                            elementwise::scale_images(isa, dy, &self.state.factors[&id], accumulate, &mut dx)
+                        }
+                        Op::Dropout { .. } => {
+                            elementwise::multiply(isa, dy, &self.state.factors[&id], accumulate, &mut dx)
+                        }
                         other => unreachable!("{} has no backward step of its own", other.kind()),
                     }
                 }

@@ -36,7 +36,12 @@ pub(crate) struct State {
 
 impl State {
     pub(crate) fn new(graph: &Graph, schedule: &Schedule, shapes: &[Shape], isa: Isa) -> Self {
-        let mut state = State { packed: HashMap::new(), norms: HashMap::new(), factors: HashMap::new(), discard: Vec::new() };
+        let mut state = State {
+            packed: HashMap::new(),
+            norms: HashMap::new(),
+            factors: HashMap::new(),
+            discard: Vec::new(),
+        };
         for step in &schedule.forward {
             let id = step.first();
             let node = graph.node(id);
@@ -51,7 +56,13 @@ impl State {
                 }
                 Op::BatchNorm { .. } => {
                     let zeros = || vec![0.0; node.channels];
-                    let norm = NormState { mean: zeros(), var: zeros(), inv_std: zeros(), scale: zeros(), shift: zeros() };
+                    let norm = NormState {
+                        mean: zeros(),
+                        var: zeros(),
+                        inv_std: zeros(),
+                        scale: zeros(),
+                        shift: zeros(),
+                    };
                     state.norms.insert(id, norm);
                     state.discard.resize(state.discard.len().max(node.channels), 0.0);
                 }
@@ -78,7 +89,16 @@ fn dense(graph: &Graph, id: NodeId, shapes: &[Shape], isa: Isa, to_input: bool) 
     let zeros = vec![0.0; y.channels * x.channels * conv.kernel * conv.kernel];
     let window = window(conv, x, y);
     let backward = to_input.then(|| {
-        PackedTransposed::new(isa, &zeros, y.channels, x.channels, conv.kernel, conv.stride, window.pad_top, window.pad_left)
+        PackedTransposed::new(
+            isa,
+            &zeros,
+            y.channels,
+            x.channels,
+            conv.kernel,
+            conv.stride,
+            window.pad_top,
+            window.pad_left,
+        )
     });
     Packed::Dense { forward: PackedWeight::new(isa, &zeros, y.channels, x.channels, conv.kernel), backward }
 }
