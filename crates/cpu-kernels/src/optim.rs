@@ -140,7 +140,8 @@ multiversion! {
     }
 }
 
-/// Moving average: `average = decay * average + (1 - decay) * x`.
+/// Moving average: `average = decay * average + (1 - decay) * x`, as a step towards `x`, so that the average of what
+/// does not move stays as it is to the bit.
 ///
 /// # Panics
 /// When the slices differ in length.
@@ -152,7 +153,7 @@ pub fn lerp(isa: Isa, decay: f32, x: &[f32], average: &mut [f32]) {
 multiversion! {
     fn lerp_part(decay: f32, x: &[f32], average: &mut [f32]) {
         for (average, &x) in average.iter_mut().zip(x) {
-            *average = mul_add::<FMA>(decay, *average, (1.0 - decay) * x);
+            *average = mul_add::<FMA>(1.0 - decay, x - *average, *average);
         }
     }
 }

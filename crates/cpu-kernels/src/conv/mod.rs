@@ -1,7 +1,7 @@
 //! Dense convolution (one group) over NHWC maps: forward, and the gradients of input and weight.
 //!
-//! All three are matrix products whose left matrix exists only as addresses of map rows ([`grid`]), computed block by
-//! block in registers ([`micro`]).
+//! All three are matrix products whose left matrix exists only as addresses of map rows, computed block by block in
+//! registers. Square kernels up to a side of [`MAX_KERNEL`], any stride and padding.
 
 mod backward_data;
 mod backward_weight;
