@@ -9,6 +9,8 @@ use std::collections::HashMap;
 
 /// Packed weights of a convolution or linear layer; repacked whenever the weights have changed.
 #[derive(Debug)]
+// A plan has some hundred of these: what the small variant wastes is nothing beside the maps.
+#[allow(clippy::large_enum_variant)]
 pub(crate) enum Packed {
     Dense { forward: PackedWeight, backward: Option<PackedTransposed> },
     Depthwise(Vec<f32>),
