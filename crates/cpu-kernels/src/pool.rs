@@ -5,7 +5,7 @@ use crate::isa::multiversion;
 use crate::{Isa, MapMut, MapRef, Window, lanes, parallel, rows};
 
 /// Channels that maxima are taken of at a time: one cache line.
-const BLOCK: usize = 64;
+const BLOCK: usize = 16;
 
 /// Output positions of a band, so that the maxima along its rows stay in the first-level cache.
 const POSITIONS: usize = 128;
