@@ -1,6 +1,6 @@
 //! Schedules, optimisers and moving averages against recorded trajectories.
 
-use cpu_kernels::Isa;
+use cpu_kernels::{Isa, optim};
 use effyolo_config::{Decay, ModelSpec, Optimizer as Rule, Rules, TrainSpec};
 use net_graph::Role;
 use serde_json::Value;
@@ -121,6 +121,21 @@ fn golden_moving_average() {
                 assert_close(&format!("{case}, update {k}"), &ema.trained, want, tolerance);
                 assert_eq!(ema.trained, ema.buffers);
             }
+        }
+    }
+}
+
+#[test]
+fn golden_heavy_ball_momentum() {
+    for entry in entries("optimisers") {
+        let file = entry.tensors();
+        let (grads, lr, want) = (file.f32("grads"), file.f32("lr"), file.f32("sgd_momentum"));
+        let mut params = file.f32("start");
+        let (len, mut buffer) = (params.len(), vec![0.0; params.len()]);
+        for (k, grads) in grads.chunks(len).enumerate() {
+            optim::sgd_momentum(Isa::best(), lr[k] as f64, 0.9, 0.0, k == 0, grads, &mut buffer, &mut params);
+            let want = &want[(k + 1) * len..(k + 2) * len];
+            assert_close(&format!("sgd_momentum, step {k}"), &params, want, entry.tolerance(&["abs"]));
         }
     }
 }

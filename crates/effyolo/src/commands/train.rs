@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use yolo_train::{
-    ModelCard, RunFiles, RunSetup, TrainingRun, UntrainedNetwork, WeightsFile, initial_params,
+    LoadReport, ModelCard, RunFiles, RunSetup, TrainingRun, UntrainedNetwork, WeightsFile, initial_params,
     new_run_folder, nms_options, write_atomically,
 };
 
@@ -188,7 +188,15 @@ fn untrained(plan: &Plan) -> Result<UntrainedNetwork> {
 
 /// Loads what fits, and says what does not.
 fn load_pretrained(path: &Path, params: &mut Params) -> Result<()> {
-    let report = WeightsFile::read(path)?.load_pretrained(params)?;
-    eprintln!("{}: {report}", path.display());
+    let LoadReport { loaded, missing, unexpected, misshaped } =
+        WeightsFile::read(path)?.load_pretrained(params)?;
+    let random = missing.len() + misshaped.len();
+    eprintln!("{}: {} parameters loaded, {random} start at random", path.display(), loaded.len());
+    if !unexpected.is_empty() {
+        eprintln!("  not used, since this model has no such layers: {}", unexpected.join(", "));
+    }
+    for (name, expected, got) in misshaped {
+        eprintln!("  not used: `{name}`: expected {expected:?}, got {got:?}");
+    }
     Ok(())
 }
