@@ -9,7 +9,7 @@ use cpu_kernels::{
 use net_graph::{Conv, NodeId, Padding, Shape};
 use std::sync::Arc;
 
-/// An inference model laid out for one input size. Running it allocates nothing.
+/// An inference model laid out for one input size. All maps lie in one arena; a run allocates only small scratch rows.
 #[derive(Debug)]
 pub struct InferPlan {
     model: Arc<InferModel>,
