@@ -140,6 +140,80 @@ multiversion! {
     }
 }
 
+/// Where RMSProp (Hinton, Coursera lecture 6e, 2012) puts its epsilon and its learning rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RmsPropForm {
+    /// TensorFlow's, which EfficientNet was trained with: `g / sqrt(ms + eps)`, the learning rate inside the momentum
+    /// buffer. Mean squares start at 1.
+    TensorFlow,
+    /// PyTorch's: `g / (sqrt(ms) + eps)`, the learning rate outside. Mean squares start at 0.
+    PyTorch,
+}
+
+/// One step of RMSProp with momentum: `g += weight_decay * p; ms = rho * ms + (1 - rho) * g^2`, then with `d` the
+/// gradient divided as the form says: TensorFlow's `b = momentum * b + lr * d; p -= b`, PyTorch's
+/// `b = momentum * b + d; p -= lr * b`.
+///
+/// # Panics
+/// When the slices differ in length.
+pub fn rmsprop(
+    isa: Isa,
+    form: RmsPropForm,
+    lr: f64,
+    rho: f64,
+    momentum: f64,
+    eps: f64,
+    weight_decay: f64,
+    grad: &[f32],
+    buffer: &mut [f32],
+    mean_square: &mut [f32],
+    param: &mut [f32],
+) {
+    assert_eq!(grad.len(), param.len(), "one gradient a parameter");
+    let (inner_lr, outer_lr, inside, outside) = match form {
+        RmsPropForm::TensorFlow => (lr, 1.0, eps, 0.0),
+        RmsPropForm::PyTorch => (1.0, lr, 0.0, eps),
+    };
+    let step = RmsProp {
+        inner_lr: inner_lr as f32,
+        outer_lr: outer_lr as f32,
+        rho: rho as f32,
+        one_minus_rho: (1.0 - rho) as f32,
+        momentum: momentum as f32,
+        eps_inside: inside as f32,
+        eps_outside: outside as f32,
+        weight_decay: weight_decay as f32,
+    };
+    split([buffer, mean_square, param], |start, [buffer, mean_square, param]| {
+        rmsprop_part(isa, step, &grad[start..start + param.len()], buffer, mean_square, param);
+    });
+}
+
+/// What one step multiplies with.
+#[derive(Debug, Clone, Copy)]
+struct RmsProp {
+    inner_lr: f32,
+    outer_lr: f32,
+    rho: f32,
+    one_minus_rho: f32,
+    momentum: f32,
+    eps_inside: f32,
+    eps_outside: f32,
+    weight_decay: f32,
+}
+
+multiversion! {
+    fn rmsprop_part(step: RmsProp, grad: &[f32], buffer: &mut [f32], mean_square: &mut [f32], param: &mut [f32]) {
+        for (((p, b), ms), &g) in param.iter_mut().zip(buffer).zip(mean_square).zip(grad) {
+            let g = mul_add::<FMA>(step.weight_decay, *p, g);
+            *ms = mul_add::<FMA>(step.rho, *ms, step.one_minus_rho * g * g);
+            let root = (*ms + step.eps_inside).sqrt() + step.eps_outside;
+            *b = mul_add::<FMA>(step.momentum, *b, step.inner_lr * g / root);
+            *p = mul_add::<FMA>(-step.outer_lr, *b, *p);
+        }
+    }
+}
+
 /// Moving average: `average = decay * average + (1 - decay) * x`, as a step towards `x`, so that the average of what
 /// does not move stays as it is to the bit.
 ///
@@ -267,6 +341,37 @@ mod tests {
                     }
                     assert_close(&param, &p, 2e-6, isa.name());
                     assert_close(&second, &v, 1e-6, isa.name());
+                }
+            }
+        }
+
+        #[test]
+        fn rmsprop_equals_its_formula(len in lengths(), seed: u64, tensorflow: bool) {
+            let (lr, rho, momentum, eps, decay) = (0.01, 0.9, 0.9, 1e-3, 1e-2);
+            let form = if tensorflow { RmsPropForm::TensorFlow } else { RmsPropForm::PyTorch };
+            let start = if tensorflow { 1.0 } else { 0.0 };
+            for &isa in Isa::available() {
+                let mut param = values(len, 1.0, seed);
+                let (mut buffer, mut square) = (vec![0.0; len], vec![start as f32; len]);
+                let (mut p, mut b, mut ms) = (to_f64(&param), vec![0.0; len], vec![start; len]);
+                for t in 0..3 {
+                    let grad = values(len, 1.0, seed ^ (1 + t));
+                    rmsprop(
+                        isa, form, lr, rho, momentum, eps, decay, &grad, &mut buffer, &mut square, &mut param,
+                    );
+                    for i in 0..len {
+                        let g = f64::from(grad[i]) + decay * p[i];
+                        ms[i] = rho * ms[i] + (1.0 - rho) * g * g;
+                        if tensorflow {
+                            b[i] = momentum * b[i] + lr * g / (ms[i] + eps).sqrt();
+                            p[i] -= b[i];
+                        } else {
+                            b[i] = momentum * b[i] + g / (ms[i].sqrt() + eps);
+                            p[i] -= lr * b[i];
+                        }
+                    }
+                    assert_close(&param, &p, 3e-6, isa.name());
+                    assert_close(&square, &ms, 1e-6, isa.name());
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! Random mirror images.
 
-use crate::{Generator, Sample, Transform};
+use crate::{Generator, RgbImage, Sample, Transform};
 use box_geometry::Xyxy;
 
 /// Mirrors samples with given probabilities.
@@ -24,14 +24,29 @@ impl Transform for RandomFlip {
     }
 }
 
-fn flip_up_down(sample: &mut Sample) {
-    let size = sample.image.size();
-    let stride = size.width * 3;
-    let (upper, lower) = sample.image.data_mut().split_at_mut(size.height / 2 * stride);
-    for (above, below) in upper.chunks_exact_mut(stride).zip(lower.chunks_exact_mut(stride).rev()) {
-        above.swap_with_slice(below);
+impl RgbImage {
+    /// Turns the image upside down.
+    pub fn flip_up_down(&mut self) {
+        let size = self.size();
+        let stride = size.width * 3;
+        let (upper, lower) = self.data_mut().split_at_mut(size.height / 2 * stride);
+        for (above, below) in upper.chunks_exact_mut(stride).zip(lower.chunks_exact_mut(stride).rev()) {
+            above.swap_with_slice(below);
+        }
     }
-    let height = size.height as f32;
+
+    /// Swaps left and right.
+    pub fn flip_left_right(&mut self) {
+        for y in 0..self.size().height {
+            let (pixels, _) = self.row_mut(y).as_chunks_mut::<3>();
+            pixels.reverse();
+        }
+    }
+}
+
+fn flip_up_down(sample: &mut Sample) {
+    sample.image.flip_up_down();
+    let height = sample.image.size().height as f32;
     for labelled in &mut sample.boxes {
         let Xyxy { x1, y1, x2, y2 } = labelled.xyxy;
         labelled.xyxy = Xyxy::new(x1, height - y2, x2, height - y1);
@@ -39,12 +54,8 @@ fn flip_up_down(sample: &mut Sample) {
 }
 
 fn flip_left_right(sample: &mut Sample) {
-    let size = sample.image.size();
-    for y in 0..size.height {
-        let (pixels, _) = sample.image.row_mut(y).as_chunks_mut::<3>();
-        pixels.reverse();
-    }
-    let width = size.width as f32;
+    sample.image.flip_left_right();
+    let width = sample.image.size().width as f32;
     for labelled in &mut sample.boxes {
         let Xyxy { x1, y1, x2, y2 } = labelled.xyxy;
         labelled.xyxy = Xyxy::new(width - x2, y1, width - x1, y2);

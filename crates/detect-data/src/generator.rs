@@ -83,6 +83,22 @@ impl Generator {
     }
 }
 
+impl Generator {
+    /// A draw from the beta distribution with both parameters `alpha` (Jöhnk's method, for alpha up to 1).
+    ///
+    /// # Panics
+    /// When `alpha` does not lie above 0 and up to 1.
+    pub fn symmetric_beta_of(&mut self, alpha: f64) -> f64 {
+        assert!(alpha > 0.0 && alpha <= 1.0, "beta distribution of {alpha}");
+        loop {
+            let (x, y) = (self.unit().powf(1.0 / alpha), self.unit().powf(1.0 / alpha));
+            if x + y <= 1.0 && x + y > 0.0 {
+                return x / (x + y);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,6 +138,17 @@ mod tests {
         assert!((mean - 0.5).abs() < 0.005, "{mean}");
         // Beta(n, n) has variance 1 / (4 (2n + 1)).
         assert!((variance - 1.0 / 260.0).abs() < 0.0004, "{variance}");
+    }
+
+    #[test]
+    fn a_steep_beta_has_its_mean_and_variance() {
+        let mut generator = Generator::for_sample(0, 0, 2);
+        let draws: Vec<f64> = (0..8000).map(|_| generator.symmetric_beta_of(0.2)).collect();
+        let mean = draws.iter().sum::<f64>() / 8000.0;
+        let variance = draws.iter().map(|draw| (draw - mean).powi(2)).sum::<f64>() / 8000.0;
+        assert!((mean - 0.5).abs() < 0.02, "{mean}");
+        // Beta(a, a) has variance 1 / (4 (2a + 1)).
+        assert!((variance - 1.0 / 5.6).abs() < 0.01, "{variance}");
     }
 
     #[test]

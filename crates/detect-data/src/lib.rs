@@ -47,6 +47,7 @@ pub use letterbox::{BORDER, letterbox};
 pub use loaded::LoadedImages;
 pub use matrix::Matrix;
 pub use mosaic::Mosaic;
+pub use prefetch::{MakeBatch, Prefetch, Stop};
 pub use resize::{loading_size, resize};
 pub use rgb::RgbImage;
 pub use train_loader::{Batch, LoaderOptions, TrainBatches, TrainLoader};

@@ -11,23 +11,24 @@ use std::thread::JoinHandle;
 
 /// Set when nobody wants further batches; long work should look at it now and then.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Stop(Arc<AtomicBool>);
+pub struct Stop(Arc<AtomicBool>);
 
 impl Stop {
-    pub(crate) fn is_set(&self) -> bool {
+    /// True when nobody wants further batches.
+    pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
 
 /// Makes batch `n`; `None` when it was told to stop.
-pub(crate) trait MakeBatch<T>: Fn(usize, &Stop) -> Option<Result<T, DataError>> + Send + Sync {}
+pub trait MakeBatch<T>: Fn(usize, &Stop) -> Option<Result<T, DataError>> + Send + Sync {}
 impl<T, F: Fn(usize, &Stop) -> Option<Result<T, DataError>> + Send + Sync> MakeBatch<T> for F {}
 
 /// An iterator over batches that threads make.
 ///
 /// Thread `t` of `n` makes every n-th batch into its own bounded channel, and the consumer takes from the channels in
 /// turn: so the order is fixed and no more than `n * (queue + 1)` batches exist ahead of the consumer.
-pub(crate) struct Prefetch<T> {
+pub struct Prefetch<T> {
     channels: Vec<Receiver<Result<T, DataError>>>,
     threads: Vec<JoinHandle<()>>,
     stop: Stop,
@@ -38,7 +39,7 @@ pub(crate) struct Prefetch<T> {
 
 impl<T: Send + 'static> Prefetch<T> {
     /// Starts `threads` threads, each of which is at most `queue` batches ahead.
-    pub(crate) fn start(
+    pub fn start(
         batches: Range<usize>,
         threads: usize,
         queue: usize,
@@ -60,7 +61,7 @@ impl<T: Send + 'static> Prefetch<T> {
     }
 
     /// Batches that are still to come.
-    pub(crate) fn remaining(&self) -> usize {
+    pub fn remaining(&self) -> usize {
         self.end - self.next
     }
 }

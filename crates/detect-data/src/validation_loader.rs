@@ -104,6 +104,11 @@ impl ValidationLoader {
         Ok(ValidationLoader { images, options, batches: Arc::new(batches) })
     }
 
+    /// The images.
+    pub fn images(&self) -> &LoadedImages {
+        &self.images
+    }
+
     /// Number of batches.
     pub fn batches(&self) -> usize {
         self.batches.len()

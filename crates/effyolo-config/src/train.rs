@@ -7,6 +7,10 @@ pub enum Optimizer {
     Sgd,
     /// AdamW; its beta1 is the momentum.
     AdamW,
+    /// RMSProp in TensorFlow's form, with the decay (0.9) and epsilon (0.001) of EfficientNet's recipe.
+    RmsProp,
+    /// The same in PyTorch's form.
+    RmsPropTorch,
 }
 
 /// Which generation of YOLOv8's rules is followed where they differ.
@@ -63,7 +67,11 @@ pub struct Augmentation {
     pub flip_left_right: f32,
     /// Probability of a mosaic.
     pub mosaic: f32,
-    /// Epochs at the end without mosaic.
+    /// Least share of an image's area that a classifier's random crop keeps; 1 for none.
+    pub crop_area: f32,
+    /// Probability of blending in a second image.
+    pub mixup: f32,
+    /// Epochs at the end without mosaic and mixup.
     pub close_mosaic: usize,
 }
 
@@ -88,7 +96,7 @@ pub struct TrainSpec {
     pub lrf: f64,
     /// Shape of the fall.
     pub decay: Decay,
-    /// Momentum, or AdamW's beta1.
+    /// Momentum of SGD and RMSProp, beta1 of AdamW.
     pub momentum: f64,
     /// Weight decay of weights (not of biases and norms).
     pub weight_decay: f64,
@@ -98,6 +106,10 @@ pub struct TrainSpec {
     pub warmup_momentum: f64,
     /// Learning rate of the biases at the start of the warm-up.
     pub warmup_bias_lr: f64,
+    /// Epochs without a better fitness after which the run ends; 0 for never.
+    pub patience: usize,
+    /// Share of a class target that is spread over all classes.
+    pub label_smoothing: f64,
     /// Largest norm of the whole gradient.
     pub clip_norm: f64,
     /// Decay of the moving average of the weights.

@@ -11,7 +11,12 @@ struct Key {
     set: fn(&mut TrainSpec, &Field<'_>) -> Result<(), ConfigError>,
 }
 
-const OPTIMIZERS: [(&str, Optimizer); 2] = [("SGD", Optimizer::Sgd), ("AdamW", Optimizer::AdamW)];
+const OPTIMIZERS: [(&str, Optimizer); 4] = [
+    ("SGD", Optimizer::Sgd),
+    ("AdamW", Optimizer::AdamW),
+    ("RMSProp", Optimizer::RmsProp),
+    ("RMSPropTorch", Optimizer::RmsPropTorch),
+];
 const RULES: [(&str, Rules); 2] = [("classic", Rules::Classic), ("current", Rules::Current)];
 
 const SHARE: RangeInclusive<f64> = 0.0..=1.0;
@@ -89,6 +94,8 @@ const KEYS: &[Key] = &[
     key!("warmup_epochs", f64, 0.0..=1e6, warmup_epochs),
     key!("warmup_momentum", f64, 0.0..=0.9999, warmup_momentum),
     key!("warmup_bias_lr", f64, NOT_NEGATIVE, warmup_bias_lr),
+    key!("patience", usize, 0..=1_000_000, patience),
+    key!("label_smoothing", f64, 0.0..=0.999, label_smoothing),
     key!("clip_norm", f64, POSITIVE, clip_norm),
     key!("ema_decay", f64, SHARE, ema_decay),
     key!("ema_tau", f64, POSITIVE, ema_tau),
@@ -111,6 +118,8 @@ const KEYS: &[Key] = &[
     key!("flipud", f32, SHARE, augmentation.flip_up_down),
     key!("fliplr", f32, SHARE, augmentation.flip_left_right),
     key!("mosaic", f32, SHARE, augmentation.mosaic),
+    key!("crop_area", f32, 0.01..=1.0, augmentation.crop_area),
+    key!("mixup", f32, SHARE, augmentation.mixup),
     key!("close_mosaic", usize, 0..=1_000_000, augmentation.close_mosaic),
     key!("freeze", usize, 0..=64, freeze_stages),
     key!("backbone_lr_factor", f64, 0.0..=1000.0, backbone_lr_factor),
@@ -136,6 +145,8 @@ impl TrainSpec {
             warmup_epochs: 3.0,
             warmup_momentum: 0.8,
             warmup_bias_lr: 0.1,
+            patience: 100,
+            label_smoothing: 0.0,
             clip_norm: 10.0,
             ema_decay: 0.9999,
             ema_tau: 2000.0,
@@ -153,6 +164,8 @@ impl TrainSpec {
                 flip_up_down: 0.0,
                 flip_left_right: 0.5,
                 mosaic: 1.0,
+                crop_area: 0.25,
+                mixup: 0.0,
                 close_mosaic: 10,
             },
             freeze_stages: 0,

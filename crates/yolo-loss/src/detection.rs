@@ -76,6 +76,7 @@ pub struct DetectionLoss<A = TaskAligned, L = Overlap> {
     pub(crate) gains: Gains,
     pub(crate) assigner: A,
     pub(crate) box_loss: L,
+    pub(crate) label_smoothing: f64,
 }
 
 impl<A: Assigner, L: BoxLoss> DetectionLoss<A, L> {
@@ -95,7 +96,19 @@ impl<A: Assigner, L: BoxLoss> DetectionLoss<A, L> {
                 return Err(LossError::TooFew { what, least, got });
             }
         }
-        Ok(DetectionLoss { classes, bins, gains, assigner, box_loss })
+        Ok(DetectionLoss { classes, bins, gains, assigner, box_loss, label_smoothing: 0.0 })
+    }
+
+    /// The same loss with a share of each matched anchor point's class target spread evenly over all classes
+    /// (Szegedy et al., arXiv 1512.00567, section 7). Targets of other anchor points stay 0.
+    pub fn with_label_smoothing(self, share: f64) -> Self {
+        DetectionLoss { label_smoothing: share, ..self }
+    }
+
+    /// Class target of a matched anchor point with that score.
+    pub(crate) fn class_target(&self, score: f64, is_object: bool) -> f64 {
+        let spread = self.label_smoothing / self.classes as f64;
+        score * (spread + if is_object { 1.0 - self.label_smoothing } else { 0.0 })
     }
 
     /// The loss, and its gradient with respect to all logits, which overwrites `d_boxes` and `d_classes`.
@@ -191,11 +204,16 @@ impl<A: Assigner, L: BoxLoss> DetectionLoss<A, L> {
         let mut probabilities = vec![0.0; width];
         for matched in image.matches {
             let object = &image.objects[matched.object];
-            let index = matched.anchor * self.classes + object.class;
-            let logit = image.classes[index];
-            // Its target is not 0, as the background loss assumed.
-            parts.class -= matched.score * logit as f64;
-            d_classes[index] = (class_scale * (sigmoid(logit) as f64 - matched.score)) as f32;
+            let smoothed =
+                if self.label_smoothing > 0.0 { 0..self.classes } else { object.class..object.class + 1 };
+            for class in smoothed {
+                let index = matched.anchor * self.classes + class;
+                let logit = image.classes[index];
+                let target = self.class_target(matched.score, class == object.class);
+                // It is not 0, as the background loss assumed.
+                parts.class -= target * logit as f64;
+                d_classes[index] = (class_scale * (sigmoid(logit) as f64 - target)) as f32;
+            }
 
             let anchor = Anchor::new(grid, matched.anchor, &object.xyxy);
             let row = matched.anchor * width..(matched.anchor + 1) * width;

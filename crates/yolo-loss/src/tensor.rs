@@ -89,8 +89,11 @@ impl<A: Assigner, L: TensorBoxLoss> DetectionLoss<A, L> {
         let mut scores = vec![0.0f64; logits.elem_count()];
         for (image, matches) in assignments.images.iter().enumerate() {
             for matched in matches {
-                let class = targets.images()[image][matched.object].class;
-                scores[(image * anchors + matched.anchor) * classes + class] = matched.score;
+                let object = targets.images()[image][matched.object].class;
+                let row = &mut scores[(image * anchors + matched.anchor) * classes..][..classes];
+                for (class, score) in row.iter_mut().enumerate() {
+                    *score = self.class_target(matched.score, class == object);
+                }
             }
         }
         let scores = like(logits, scores, logits.dims())?;

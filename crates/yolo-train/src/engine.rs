@@ -1,88 +1,63 @@
 //! Training and running a detector on the compiled CPU plans.
 
+use crate::planned::{PlanSize, PlannedNetwork};
 use crate::{HeadLogits, ImageBatch, TrainError, Trainable};
-use net_cpu::{InferModel, InferPlan, Isa, MapMut, MapRef, Params, TrainPlan};
+use net_cpu::{InferModel, InferPlan, Isa, MapMut, MapRef, Params};
 use net_graph::{Graph, NodeId};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 use yolo_neck_head::HeadNodes;
 
-/// Batch, height and width that a plan is laid out for.
-type PlanSize = (usize, usize, usize);
-
-impl ImageBatch<'_> {
-    fn plan_size(&self) -> PlanSize {
-        (self.count, self.size.height, self.size.width)
-    }
-}
-
 /// A detector that is trained on net-cpu's plans.
-///
-/// Holds the plan of one input size at a time: a plan owns the memory of all activations, and laying out another takes
-/// far less time than a step.
 #[derive(Debug)]
 pub struct CpuNetwork {
-    graph: Arc<Graph>,
+    planned: PlannedNetwork,
     head: HeadNodes,
-    params: Params,
-    frozen: Vec<String>,
-    isa: Isa,
-    plan: Option<(PlanSize, TrainPlan)>,
 }
 
 impl CpuNetwork {
     /// A network of which the parameters that begin with one of the `frozen` prefixes stay as they are.
     pub fn new(graph: Arc<Graph>, head: HeadNodes, params: Params, frozen: Vec<String>, isa: Isa) -> Self {
-        CpuNetwork { graph, head, params, frozen, isa, plan: None }
-    }
-
-    /// Lays out a plan, unless it is the one at hand.
-    fn lay_out(&mut self, size: PlanSize) -> Result<(), TrainError> {
-        if self.plan.as_ref().is_some_and(|(planned, _)| *planned == size) {
-            return Ok(());
-        }
-        // The old plan's memory goes first.
-        self.plan = None;
-        let outputs = raw_maps(&self.head);
-        let frozen = |name: &str| self.frozen.iter().any(|prefix| name.starts_with(prefix));
-        let layout = self.params.layout.clone();
-        let plan = TrainPlan::new(self.graph.clone(), layout, &outputs, size, self.isa, &frozen)?;
-        self.plan = Some((size, plan));
-        Ok(())
+        let planned = PlannedNetwork::new(graph, raw_maps(&head), params, frozen, isa);
+        CpuNetwork { planned, head }
     }
 }
 
 impl Trainable for CpuNetwork {
+    type Logits = HeadLogits;
+
     fn forward(
         &mut self,
         batch: ImageBatch<'_>,
         uniform: &mut dyn FnMut() -> f64,
     ) -> Result<HeadLogits, TrainError> {
-        self.lay_out(batch.plan_size())?;
-        let (_, plan) = self.plan.as_mut().expect("just laid out");
-        plan.forward(&mut self.params, batch.images, uniform)?;
+        let plan = self.planned.forward(batch, uniform)?;
         Ok(gather(&self.head, batch.count, |index| plan.output(index)))
     }
 
     fn backward(&mut self, gradient: &HeadLogits, gradients: &mut [f32]) {
-        let ((images, ..), plan) = self.plan.as_mut().expect("a forward pass came before");
         let levels = self.head.strides.len();
-        let counts: Vec<usize> =
-            (0..levels).map(|level| plan.output_shape(level).positions() / *images).collect();
-        for (level, range) in anchor_ranges(&counts).enumerate() {
-            scatter(&gradient.boxes, *images, range.clone(), &counts, plan.output_grad(level));
-            scatter(&gradient.classes, *images, range, &counts, plan.output_grad(levels + level));
-        }
-        plan.backward(&self.params, gradients);
+        self.planned.backward(gradients, |images, plan| {
+            let counts: Vec<usize> =
+                (0..levels).map(|level| plan.output_shape(level).positions() / images).collect();
+            for (level, range) in anchor_ranges(&counts).enumerate() {
+                scatter(&gradient.boxes, images, range.clone(), &counts, plan.output_grad(level));
+                scatter(&gradient.classes, images, range, &counts, plan.output_grad(levels + level));
+            }
+        });
     }
 
     fn params(&self) -> &Params {
-        &self.params
+        &self.planned.params
     }
 
     fn params_mut(&mut self) -> &mut Params {
-        &mut self.params
+        &mut self.planned.params
+    }
+
+    fn activation_bytes(&self) -> usize {
+        self.planned.activation_bytes()
     }
 }
 

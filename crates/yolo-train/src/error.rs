@@ -1,5 +1,6 @@
 use crate::LoadReport;
 use box_geometry::GeometryError;
+use classify_data::ClassDataError;
 use detect_data::DataError;
 use detect_eval::EvalError;
 use net_cpu::NetError;
@@ -21,6 +22,11 @@ pub enum TrainError {
     Safetensors { origin: String, source: safetensors::SafeTensorError },
     #[error("{origin}: {reason}")]
     WeightsFormat { origin: String, reason: String },
+    #[error(
+        "{origin}: the file is damaged: expected the checksum {expected} that it was written with, got {found}; \
+         use another copy or checkpoint"
+    )]
+    Damaged { origin: String, expected: String, found: String },
     #[error("{origin}: the weights do not fit this model: {report}")]
     WeightsMismatch { origin: String, report: Box<LoadReport> },
     #[error(
@@ -41,6 +47,8 @@ pub enum TrainError {
     Geometry(#[from] GeometryError),
     #[error(transparent)]
     Data(#[from] DataError),
+    #[error(transparent)]
+    ClassData(#[from] ClassDataError),
     #[error(transparent)]
     Eval(#[from] EvalError),
 }

@@ -1,7 +1,8 @@
 //! Optimisers over the flat vector of trained parameters, and clipping of its gradient.
 
 use crate::Rates;
-use cpu_kernels::{Isa, optim};
+use cpu_kernels::Isa;
+use cpu_kernels::optim::{self, RmsPropForm};
 use effyolo_config::Optimizer as Rule;
 use net_graph::Role;
 use std::ops::Range;
@@ -10,6 +11,8 @@ use std::ops::Range;
 const BETA2: f64 = 0.999;
 /// Added to the root of AdamW's second moment.
 const EPSILON: f64 = 1e-8;
+/// Decay of RMSProp's mean square, and what is added to it: those of EfficientNet's recipe.
+const RMSPROP: (f64, f64) = (0.9, 1e-3);
 
 /// Consecutive trained values that are stepped alike.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,11 +28,12 @@ pub struct Segment {
 /// What an optimiser is made from.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct OptimizerSettings {
-    /// Update rule: SGD with Nesterov momentum (Sutskever et al., 2013) or AdamW (Loshchilov and Hutter, 2019).
+    /// Update rule: SGD with Nesterov momentum (Sutskever et al., 2013), AdamW (Loshchilov and Hutter, 2019), or
+    /// RMSProp in TensorFlow's or PyTorch's form.
     pub rule: Rule,
-    /// AdamW's beta1. SGD takes its momentum from the [`Rates`] of each step.
+    /// AdamW's beta1. SGD and RMSProp take their momentum from the [`Rates`] of each step.
     pub beta1: f64,
-    /// Decay of weights: SGD adds it to the gradient, AdamW shrinks the weight itself.
+    /// Decay of weights: SGD and RMSProp add it to the gradient, AdamW shrinks the weight itself.
     pub weight_decay: f64,
     /// Instruction set that the steps run on.
     pub isa: Isa,
@@ -38,9 +42,9 @@ pub struct OptimizerSettings {
 /// The moments an optimiser carries from step to step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Moments {
-    /// Momentum buffer of SGD, first moment of AdamW; one value a parameter.
+    /// Momentum buffer of SGD and RMSProp, first moment of AdamW; one value a parameter.
     pub first: Vec<f32>,
-    /// Second moment of AdamW; empty for SGD.
+    /// Second moment of AdamW, mean square of RMSProp; empty for SGD.
     pub second: Vec<f32>,
     /// Steps made.
     pub steps: u64,
@@ -59,7 +63,11 @@ pub struct Optimizer {
 impl Optimizer {
     /// An optimiser of `len` parameters that has made no step.
     pub fn new(settings: OptimizerSettings, segments: Vec<Segment>, len: usize) -> Self {
-        let second = if settings.rule == Rule::AdamW { vec![0.0; len] } else { Vec::new() };
+        let second = match settings.rule {
+            Rule::Sgd => Vec::new(),
+            Rule::AdamW | Rule::RmsPropTorch => vec![0.0; len],
+            Rule::RmsProp => vec![1.0; len],
+        };
         Optimizer { settings, segments, moments: Moments { first: vec![0.0; len], second, steps: 0 } }
     }
 
@@ -82,6 +90,7 @@ impl Optimizer {
     pub fn step(&mut self, params: &mut [f32], grads: &[f32], rates: &Rates) {
         self.moments.steps += 1;
         let OptimizerSettings { rule, beta1, weight_decay, isa } = self.settings;
+        let (rho, eps) = RMSPROP;
         let Moments { first, second, steps } = &mut self.moments;
         for Segment { range, role, lr_factor } in &self.segments {
             let lr = lr_factor * if *role == Role::Bias { rates.bias_lr } else { rates.lr };
@@ -92,6 +101,14 @@ impl Optimizer {
                 Rule::AdamW => {
                     let v = &mut second[range.clone()];
                     optim::adamw(isa, lr, beta1, BETA2, EPSILON, decay, *steps, g, m, v, p);
+                }
+                Rule::RmsProp | Rule::RmsPropTorch => {
+                    let form = match rule {
+                        Rule::RmsProp => RmsPropForm::TensorFlow,
+                        _ => RmsPropForm::PyTorch,
+                    };
+                    let ms = &mut second[range.clone()];
+                    optim::rmsprop(isa, form, lr, rho, rates.momentum, eps, decay, g, m, ms, p);
                 }
             }
         }

@@ -5,37 +5,21 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// One row. Losses are means over the epoch's batches, after the gains, not multiplied by the batch size.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[allow(missing_docs)] // The heading says it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EpochRow {
+    /// Epoch, from 1.
     pub epoch: usize,
+    /// Seconds since the run began, without those between an interruption and its resumption.
     pub time: f64,
-    #[serde(rename = "train/box_loss")]
-    pub box_loss: f64,
-    #[serde(rename = "train/cls_loss")]
-    pub class_loss: f64,
-    #[serde(rename = "train/dfl_loss")]
-    pub dfl_loss: f64,
-    #[serde(rename = "metrics/precision(B)")]
-    pub precision: f64,
-    #[serde(rename = "metrics/recall(B)")]
-    pub recall: f64,
-    #[serde(rename = "metrics/mAP50(B)")]
-    pub map50: f64,
-    #[serde(rename = "metrics/mAP50-95(B)")]
-    pub map50_95: f64,
-    #[serde(rename = "val/box_loss")]
-    pub val_box_loss: f64,
-    #[serde(rename = "val/cls_loss")]
-    pub val_class_loss: f64,
-    #[serde(rename = "val/dfl_loss")]
-    pub val_dfl_loss: f64,
-    #[serde(rename = "lr/pg0")]
-    pub lr_biases: f64,
-    #[serde(rename = "lr/pg1")]
-    pub lr_norms: f64,
-    #[serde(rename = "lr/pg2")]
-    pub lr_weights: f64,
+    /// Losses, metrics and learning rates, each under its heading.
+    pub values: Vec<(String, f64)>,
+}
+
+impl EpochRow {
+    /// The value under a heading.
+    pub fn get(&self, heading: &str) -> Option<f64> {
+        self.values.iter().find(|(name, _)| name == heading).map(|(_, value)| *value)
+    }
 }
 
 /// Writes all rows so far.
@@ -44,6 +28,14 @@ pub struct EpochRow {
 /// When the file cannot be written.
 pub fn write_results(path: &Path, rows: &[EpochRow]) -> Result<(), TrainError> {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    rows.iter().for_each(|row| writer.serialize(row).expect("a row of numbers always serialises"));
+    let mut record = |fields: Vec<String>| writer.write_record(fields).expect("rows of one length");
+    if let Some(row) = rows.first() {
+        let names = row.values.iter().map(|(name, _)| name.clone());
+        record(["epoch", "time"].map(String::from).into_iter().chain(names).collect());
+    }
+    for row in rows {
+        let values = row.values.iter().map(|(_, value)| value.to_string());
+        record([row.epoch.to_string(), row.time.to_string()].into_iter().chain(values).collect());
+    }
     files::write_atomically(path, &writer.into_inner().expect("a vector takes every byte"))
 }

@@ -4,8 +4,8 @@ use net_cpu::Params;
 use net_graph::{Builder, Conv, Graph, Init, Padding};
 use std::path::Path;
 use yolo_train::{
-    EpochRow, LearnerState, ModelCard, Moments, RunState, TrainError, WeightsFile, initial_params,
-    save_weights,
+    EpochRow, LearnerState, ModelCard, Moments, Progress, RunState, RunningEpoch, TrainError, WeightsFile,
+    initial_params, save_weights,
 };
 
 /// A backbone of one convolution with norm, and a head with that many classes.
@@ -128,23 +128,9 @@ fn a_damaged_or_foreign_file_is_an_error_that_names_it() {
 fn a_run_state_comes_back_whole() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.safetensors");
-    let row = EpochRow {
-        epoch: 1,
-        time: 2.5,
-        box_loss: 1.0 / 3.0,
-        class_loss: 0.5,
-        dfl_loss: 1.25,
-        precision: 0.1,
-        recall: 0.2,
-        map50: 0.3,
-        map50_95: 0.4,
-        val_box_loss: 1.5,
-        val_class_loss: 1.6,
-        val_dfl_loss: 1.7,
-        lr_biases: 1e-3,
-        lr_norms: 1e-4,
-        lr_weights: 1e-4,
-    };
+    let row = EpochRow { epoch: 1, time: 2.5, values: vec![("train/box_loss".into(), 1.0 / 3.0)] };
+    let running = RunningEpoch { batches: 2, images: 8, losses: vec![0.1 + 0.2], seconds: 1e-3 };
+    let progress = Progress { epoch: 1, best: Some((1, 0.1 + 0.7)), rows: vec![row], running };
     let learner = LearnerState {
         last_step: Some(12),
         trained: vec![1.0, 2.0],
@@ -155,7 +141,45 @@ fn a_run_state_comes_back_whole() {
         ema_buffers: vec![3.5],
         ema_updates: 4,
     };
-    let state = RunState { epoch: 1, best_fitness: 0.4, rows: vec![row], learner };
+    let state = RunState { progress, learner };
     state.save(&path).unwrap();
     assert_eq!(RunState::read(&path).unwrap(), state);
+}
+
+#[test]
+fn every_flipped_byte_and_every_cut_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.safetensors");
+    saved(&initial_params(&network(2), 1), &path);
+    let whole = std::fs::read(&path).unwrap();
+    for index in 0..whole.len() {
+        let mut bytes = whole.clone();
+        bytes[index] ^= 1 << (index % 8);
+        std::fs::write(&path, &bytes).unwrap();
+        // What is left of the metadata may be another tool's: then the file no longer counts as one of ours.
+        let read = WeightsFile::read(&path).and_then(|file| file.card().cloned());
+        assert!(read.is_err(), "byte {index} of {}", whole.len());
+    }
+    for length in (0..whole.len()).step_by(13) {
+        std::fs::write(&path, &whole[..length]).unwrap();
+        assert!(WeightsFile::read(&path).is_err(), "{length} bytes");
+    }
+}
+
+#[test]
+fn weights_that_are_no_numbers_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.safetensors");
+    let mut params = initial_params(&network(2), 1);
+    params.set("head.cls.bias", &[0.5, f32::NAN]).unwrap();
+    save_weights(&path, &params, &ModelCard::new(String::new(), Vec::new(), 64)).unwrap();
+    let error = WeightsFile::read(&path).unwrap_err().to_string();
+    assert!(error.contains("`head.cls.bias`") && error.contains("NaN at value 1"), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_device_is_not_read() {
+    let error = WeightsFile::read(Path::new("/dev/zero")).unwrap_err();
+    assert!(matches!(error, TrainError::Read { .. }), "{error}");
 }

@@ -55,10 +55,11 @@ fn golden_schedules() {
 }
 
 /// A trajectory of the file: name, rule, beta1 (AdamW) or momentum (`None`: the file's column), decay, factor on lr.
-const TRAJECTORIES: [(&str, Rule, Option<f64>, f64, f64); 3] = [
+const TRAJECTORIES: [(&str, Rule, Option<f64>, f64, f64); 4] = [
     ("sgd_plain", Rule::Sgd, Some(0.0), 0.0, 1.0),
     ("sgd_nesterov_wd", Rule::Sgd, None, 5e-4, 1.0),
     ("adamw", Rule::AdamW, Some(0.9), 0.01, 0.1),
+    ("rmsprop", Rule::RmsPropTorch, Some(0.9), 1e-5, 0.1),
 ];
 
 #[test]

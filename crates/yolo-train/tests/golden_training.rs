@@ -1,19 +1,18 @@
 //! Training traces on the compiled plans: train-mode forward, loss, gradients, running statistics, a few steps.
 
-use box_geometry::{AnchorGrid, CxCyWh, Size};
+use box_geometry::{CxCyWh, Size};
 use cpu_kernels::Isa;
 use effnet_backbone::{EfficientNet, EfficientNetConfig};
 use effnet_scaling::Variant;
-use effyolo_config::{LossGains, Optimizer as Rule, Rules};
+use effyolo_config::{ModelSpec, Optimizer as Rule, TrainSpec};
 use net_cpu::{Images, Params, Slot, TrainPlan};
 use net_graph::{Builder, Graph, Padding, Role};
 use std::sync::Arc;
 use test_support::{Entry, Tensors, assert_close_to_max, entries};
-use yolo_loss::{DetectionLoss, LossValue};
 use yolo_neck_head::{DetectorGraph, NeckScale, yolov8};
 use yolo_train::{
-    CpuNetwork, HeadLogits, ImageBatch, Optimizer, OptimizerSettings, Rates, Segment, Targets, Trainable,
-    clip_gradient, detection_loss, initial_params,
+    CpuNetwork, DetectionObjective, ImageBatch, Objective, Optimizer, OptimizerSettings, Rates, Segment,
+    SoftTargets, Targets, Trainable, clip_gradient, cross_entropy, initial_params,
 };
 
 /// Model, classes and `[B, C, H, W]` from text that starts `<model> nc=<classes>, BxCxHxW:`.
@@ -118,9 +117,7 @@ fn golden_detector_training_trace() {
         let scale = NeckScale::from_letter(letter).expect("a scale");
         let DetectorGraph { graph, head, .. } = yolov8(scale, classes, 1.0).unwrap();
         let size = Size { height, width };
-        let grid = AnchorGrid::for_input(size, &head.strides).unwrap();
-        let gains = LossGains { boxes: 7.5, class: 0.5, dfl: 1.5 };
-        let loss = detection_loss(gains, Rules::Current, classes, head.reg_max).unwrap();
+        let objective = DetectionObjective::new(&train_spec(), &head).unwrap();
         let targets = targets(&expected.want, count, size);
         let images = entry.rule_input(count * 3 * height * width, 0.0, 1.0);
         let batch = ImageBatch { images: Images::Nchw(&images), count, size };
@@ -137,7 +134,7 @@ fn golden_detector_training_trace() {
         let mut network = CpuNetwork::new(Arc::new(graph), head, params, Vec::new(), Isa::best());
         for step in 0..expected.want.dims("log")[0] {
             let logits = network.forward(batch, &mut || unreachable!("nothing is dropped")).unwrap();
-            let (value, gradient) = value_and_gradient(&loss, &logits, &grid, &targets);
+            let (value, gradient) = objective.value_and_gradient(&logits, size, &targets).unwrap();
             let mut gradients = vec![0.0; network.params().trained.len()];
             network.backward(&gradient, &mut gradients);
             if step == 0 {
@@ -164,17 +161,11 @@ fn targets(want: &Tensors, images: usize, size: Size) -> Targets {
     Targets::from_normalised(images, size, rows).unwrap()
 }
 
-fn value_and_gradient(
-    loss: &DetectionLoss,
-    logits: &HeadLogits,
-    grid: &AnchorGrid,
-    targets: &Targets,
-) -> (LossValue, HeadLogits) {
-    let mut gradient = logits.clone();
-    let HeadLogits { boxes, classes } = &mut gradient;
-    let value =
-        loss.value_and_gradient(&logits.boxes, &logits.classes, grid, targets, boxes, classes).unwrap();
-    (value, gradient)
+/// Gains of YOLOv8, current rules.
+fn train_spec() -> TrainSpec {
+    let model =
+        "{task: detect, backbone: {name: yolov8-csp}, neck: {scale: n}, classes: 1, train: {rules: current}}";
+    ModelSpec::from_yaml(model, "a model for its defaults").unwrap().train
 }
 
 #[test]
@@ -201,14 +192,17 @@ fn golden_classifier_training_trace() {
             let mut unused = || unreachable!("nothing is dropped");
             plan.forward(&mut params, Images::Nchw(&images), &mut unused).unwrap();
             let logits = plan.output(0).to_vec(); // [B, K]
-            let (loss, gradient) = cross_entropy(&logits, &labels, 0.0);
+            let mut gradient = vec![0.0; logits.len()];
+            let loss = cross_entropy(&logits, &soft_targets(&labels, classes, 0.0), &mut gradient);
             plan.output_grad(0).copy_from(net_cpu::MapRef::dense(&gradient, classes));
             let mut gradients = vec![0.0; params.trained.len()];
             plan.backward(&params, &mut gradients);
             expected.check_log(step, &[loss]);
             if step == 0 {
                 expected.check("logits", &logits);
-                expected.check("label_smoothing_0.1_loss", &[cross_entropy(&logits, &labels, 0.1).0 as f32]);
+                let smoothed = soft_targets(&labels, classes, 0.1);
+                let loss = cross_entropy(&logits, &smoothed, &mut vec![0.0; logits.len()]);
+                expected.check("label_smoothing_0.1_loss", &[loss as f32]);
                 expected.check_gradients(&params, &gradients);
                 expected.check_values("after_1_forward/", &params);
             }
@@ -238,20 +232,10 @@ fn config(entry: &Entry, model: &str) -> EfficientNetConfig {
     }
 }
 
-/// Mean cross entropy of `[B, K]` logits with smoothed labels, and its gradient.
-fn cross_entropy(logits: &[f32], labels: &[i64], smoothing: f64) -> (f64, Vec<f32>) {
-    let classes = logits.len() / labels.len();
-    let (mut loss, mut gradient) = (0.0, Vec::with_capacity(logits.len()));
-    for (row, &label) in logits.chunks(classes).zip(labels) {
-        let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max) as f64;
-        let log_sum = largest + row.iter().map(|&z| (z as f64 - largest).exp()).sum::<f64>().ln();
-        for (class, &z) in row.iter().enumerate() {
-            let is_label = if class == label as usize { 1.0 } else { 0.0 };
-            let target = smoothing / classes as f64 + (1.0 - smoothing) * is_label;
-            let log_probability = z as f64 - log_sum;
-            loss -= target * log_probability / labels.len() as f64;
-            gradient.push(((log_probability.exp() - target) / labels.len() as f64) as f32);
-        }
-    }
-    (loss, gradient)
+fn soft_targets(labels: &[i64], classes: usize, smoothing: f32) -> SoftTargets {
+    let spread = smoothing / classes as f32;
+    let row = |&label: &i64| {
+        (0..classes).map(move |k| spread + if k == label as usize { 1.0 - smoothing } else { 0.0 })
+    };
+    SoftTargets { probabilities: labels.iter().flat_map(row).collect(), classes }
 }

@@ -8,9 +8,11 @@ use detect_data::{
 use effyolo_config::{Model, ModelSpec, Outputs};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use yolo_train::{
-    CpuDetector, ModelCard, RunFiles, RunSetup, Silent, TrainingRun, UntrainedNetwork, WeightsFile,
-    initial_params, nms_options, validate, validation_options,
+    BatchProgress, CpuDetector, DetectionSetup, DetectionTask, ModelCard, Observer, RunEnd, RunFiles,
+    RunSetup, Silent, TrainingRun, UntrainedNetwork, WeightsFile, initial_params, nms_options, validate,
+    validation_options,
 };
 
 const SIDE: usize = 64;
@@ -70,12 +72,16 @@ fn spec(settings: &[&str]) -> ModelSpec {
     spec
 }
 
-fn prepared(spec: &ModelSpec, folder: &Path) -> TrainingRun {
+fn prepared(spec: &ModelSpec, folder: &Path) -> TrainingRun<DetectionTask> {
+    interruptible(spec, folder, Arc::default())
+}
+
+fn interruptible(spec: &ModelSpec, folder: &Path, interrupt: Arc<AtomicBool>) -> TrainingRun<DetectionTask> {
     let model = spec.build(None).unwrap();
     let frozen = model.backbone_stages.iter().take(spec.train.freeze_stages).flatten().cloned().collect();
     let Model { graph, outputs: Outputs::Detector(head), .. } = model else { panic!("a detector") };
     let data = Rectangles::new(10);
-    let setup = RunSetup {
+    let setup = DetectionSetup {
         spec: spec.train.clone(),
         network: UntrainedNetwork {
             params: initial_params(&graph, spec.train.seed),
@@ -87,12 +93,16 @@ fn prepared(spec: &ModelSpec, folder: &Path) -> TrainingRun {
         val: data.clone(),
         cache_bytes: 1 << 20,
         nms: nms_options(0.001, 0.7, 300, true),
-        card: ModelCard::new(spec.to_yaml(), data.names.clone(), spec.train.image_size),
-        folder: folder.to_path_buf(),
         isa: Isa::best(),
     };
+    let run = RunSetup {
+        spec: spec.train.clone(),
+        card: ModelCard::new(spec.to_yaml(), data.names.clone(), spec.train.image_size),
+        folder: folder.to_path_buf(),
+        interrupt,
+    };
     std::fs::create_dir_all(folder.join("weights")).unwrap();
-    TrainingRun::new(setup).unwrap()
+    TrainingRun::new(run, DetectionTask::new(setup).unwrap())
 }
 
 fn last_weights(folder: &Path) -> Vec<u8> {
@@ -142,10 +152,62 @@ fn a_resumed_run_ends_with_the_bits_of_an_uninterrupted_one() {
     assert_eq!(column(parts.path(), "epoch"), [1.0, 2.0, 3.0]);
 }
 
+/// Interrupts a run after a number of batches.
+struct InterruptAfter {
+    batches: usize,
+    interrupt: Arc<AtomicBool>,
+}
+
+impl Observer for InterruptAfter {
+    fn batch_done(&mut self, _: &BatchProgress<'_>) {
+        self.batches -= 1;
+        self.interrupt.store(self.batches == 0, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_run_that_is_interrupted_within_epochs_ends_with_the_same_bits_and_losses() {
+    let settings = ["mixup=0.5", "optimizer=RMSProp", "lr0=0.001"];
+    let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    prepared(&spec(&settings), whole.path()).run(&mut Silent).unwrap();
+    // Three epochs of three batches: within the first, at the end of the second's training, within the third.
+    for batches in [1, 5, 1] {
+        let interrupt = Arc::new(AtomicBool::new(false));
+        let mut run = interruptible(&spec(&settings), parts.path(), interrupt.clone());
+        run.resume().unwrap();
+        assert_eq!(run.run(&mut InterruptAfter { batches, interrupt }).unwrap(), RunEnd::Interrupted);
+    }
+    let mut run = prepared(&spec(&settings), parts.path());
+    run.resume().unwrap();
+    assert_eq!((run.progress().epoch, run.progress().running.batches), (2, 1));
+    run.run(&mut Silent).unwrap();
+    assert!(last_weights(whole.path()) == last_weights(parts.path()), "the resumed run went another way");
+    for heading in ["epoch", "train/box_loss", "train/cls_loss", "metrics/mAP50-95(B)", "val/dfl_loss"] {
+        assert_eq!(column(whole.path(), heading), column(parts.path(), heading), "{heading}");
+    }
+}
+
+#[test]
+fn a_rehearsal_changes_nothing() {
+    let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    for (folder, rehearsed) in folders.iter().zip([true, false]) {
+        let mut run = prepared(&spec(&["epochs=1"]), folder.path());
+        if rehearsed {
+            let rehearsal = run.rehearse().unwrap();
+            assert!(rehearsal.bytes > 1 << 20 && rehearsal.step.as_nanos() > 0, "{rehearsal:?}");
+        }
+        run.run(&mut Silent).unwrap();
+    }
+    assert!(last_weights(folders[0].path()) == last_weights(folders[1].path()));
+}
+
 #[test]
 fn weights_validate_as_the_run_said() {
     let folder = tempfile::tempdir().unwrap();
-    let said = prepared(&spec(&["epochs=6"]), folder.path()).run(&mut Silent).unwrap().unwrap();
+    let RunEnd::Finished(said) = prepared(&spec(&["epochs=6"]), folder.path()).run(&mut Silent).unwrap()
+    else {
+        panic!("an end")
+    };
     let file = WeightsFile::read(&RunFiles(folder.path()).last()).unwrap();
     let card = file.card().unwrap();
     let spec = ModelSpec::from_yaml(&card.model, "the card").unwrap();

@@ -1,20 +1,12 @@
-//! Weights in safetensors files, and the state from which a run goes on.
-//!
-//! A weights file holds the averaged (EMA) weights by name and a [`ModelCard`], so that validation and prediction need
-//! nothing else. A state file holds everything an uninterrupted run would have in memory after the same epoch.
+//! Weights files: parameters by name, with a card that says which network they belong to.
 
-use crate::{EpochRow, Moments, TrainError, files};
+use crate::safetensors_file::{Checked, FORMAT, floats, save};
+use crate::{TrainError, files};
 use net_cpu::{ParamLayout, Params, Slot};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Version of the files that this crate writes.
-const FORMAT: u32 = 1;
-/// The one key of the file's metadata; its value is JSON. (Several keys would be written in a random order.)
-const METADATA_KEY: &str = "effyolo";
 /// Counters that PyTorch keeps beside running statistics and that nothing here needs.
 const UNUSED_COUNTER: &str = "num_batches_tracked";
 /// Where a backbone's parameters live in a detector.
@@ -87,8 +79,8 @@ impl WeightsFile {
     }
 
     fn parse(bytes: &[u8], origin: &str) -> Result<Self, TrainError> {
-        let file = open(bytes, origin)?;
-        let card: Option<ModelCard> = metadata(bytes, origin)?;
+        let file = Checked::parse(bytes, origin)?;
+        let card: Option<ModelCard> = file.card()?;
         if let Some(card) = &card
             && card.format > FORMAT
         {
@@ -99,11 +91,18 @@ impl WeightsFile {
             return Err(TrainError::WeightsFormat { origin: origin.into(), reason });
         }
         let mut tensors = BTreeMap::new();
-        for (name, view) in file.iter().filter(|(name, _)| !name.ends_with(UNUSED_COUNTER)) {
+        for (name, view) in file.tensors.iter().filter(|(name, _)| !name.ends_with(UNUSED_COUNTER)) {
             let values = floats(&view).ok_or_else(|| TrainError::WeightsFormat {
                 origin: origin.into(),
                 reason: format!("tensor `{name}`: expected 32-bit floats, got {:?}", view.dtype()),
             })?;
+            if let Some(index) = values.iter().position(|value| !value.is_finite()) {
+                let reason = format!(
+                    "tensor `{name}`: expected finite numbers, got {} at value {index}",
+                    values[index]
+                );
+                return Err(TrainError::WeightsFormat { origin: origin.into(), reason });
+            }
             tensors.insert(name.to_string(), NamedValues { dims: view.shape().to_vec(), values });
         }
         Ok(WeightsFile { origin: origin.to_string(), card, tensors })
@@ -235,157 +234,4 @@ pub fn save_weights(path: &Path, params: &Params, card: &ModelCard) -> Result<()
         .iter()
         .map(|(param, slot): (_, &Slot)| (param.name.clone(), param.dims.clone(), params.slice(slot)));
     save(path, tensors.collect(), card)
-}
-
-/// Everything a run needs to go on after an epoch.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RunState {
-    /// Epochs done.
-    pub epoch: usize,
-    /// Best fitness so far.
-    pub best_fitness: f64,
-    /// Rows of `results.csv` so far.
-    pub rows: Vec<EpochRow>,
-    /// What changes from step to step.
-    pub learner: LearnerState,
-}
-
-/// What a [`crate::Learner`] carries from step to step.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LearnerState {
-    /// Number of the batch after which the last step was made; `None` before the first.
-    pub last_step: Option<usize>,
-    /// Trained values.
-    pub trained: Vec<f32>,
-    /// Running statistics and constants.
-    pub buffers: Vec<f32>,
-    /// Gradients summed since the last step.
-    pub gradients: Vec<f32>,
-    /// Moments of the optimiser.
-    pub moments: Moments,
-    /// Averaged trained values.
-    pub ema_trained: Vec<f32>,
-    /// Averaged running statistics.
-    pub ema_buffers: Vec<f32>,
-    /// Updates of the average.
-    pub ema_updates: u64,
-}
-
-/// The numbers of a [`RunState`] that are no tensors.
-#[derive(Debug, Serialize, Deserialize)]
-struct StateCard {
-    format: u32,
-    epoch: usize,
-    best_fitness: f64,
-    rows: Vec<EpochRow>,
-    last_step: Option<usize>,
-    optimizer_steps: u64,
-    ema_updates: u64,
-}
-
-impl RunState {
-    /// Writes the state.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub fn save(&self, path: &Path) -> Result<(), TrainError> {
-        let learner = &self.learner;
-        let card = StateCard {
-            format: FORMAT,
-            epoch: self.epoch,
-            best_fitness: self.best_fitness,
-            rows: self.rows.clone(),
-            last_step: learner.last_step,
-            optimizer_steps: learner.moments.steps,
-            ema_updates: learner.ema_updates,
-        };
-        let vectors = [
-            ("trained", &learner.trained),
-            ("buffers", &learner.buffers),
-            ("gradients", &learner.gradients),
-            ("first_moment", &learner.moments.first),
-            ("second_moment", &learner.moments.second),
-            ("ema_trained", &learner.ema_trained),
-            ("ema_buffers", &learner.ema_buffers),
-        ];
-        save(
-            path,
-            vectors.map(|(name, values)| (name.to_string(), vec![values.len()], &values[..])).into(),
-            &card,
-        )
-    }
-
-    /// Reads a state.
-    ///
-    /// # Errors
-    /// When the file cannot be read or is none of ours.
-    pub fn read(path: &Path) -> Result<Self, TrainError> {
-        let (bytes, origin) = (files::read(path)?, path.display().to_string());
-        let no_state = |reason: String| TrainError::WeightsFormat { origin: origin.clone(), reason };
-        let card: StateCard =
-            metadata(&bytes, &origin)?.ok_or_else(|| no_state("expected the state of a run".into()))?;
-        let file = open(&bytes, &origin)?;
-        let vector = |name: &str| {
-            let view = file.tensor(name).ok();
-            view.and_then(|view| floats(&view))
-                .ok_or_else(|| no_state(format!("expected a vector of floats `{name}`")))
-        };
-        let learner = LearnerState {
-            last_step: card.last_step,
-            trained: vector("trained")?,
-            buffers: vector("buffers")?,
-            gradients: vector("gradients")?,
-            moments: Moments {
-                first: vector("first_moment")?,
-                second: vector("second_moment")?,
-                steps: card.optimizer_steps,
-            },
-            ema_trained: vector("ema_trained")?,
-            ema_buffers: vector("ema_buffers")?,
-            ema_updates: card.ema_updates,
-        };
-        Ok(RunState { epoch: card.epoch, best_fitness: card.best_fitness, rows: card.rows, learner })
-    }
-}
-
-fn save(
-    path: &Path,
-    tensors: Vec<(String, Vec<usize>, &[f32])>,
-    card: &impl Serialize,
-) -> Result<(), TrainError> {
-    let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
-        .into_iter()
-        .map(|(name, dims, values)| (name, dims, values.iter().flat_map(|v| v.to_le_bytes()).collect()))
-        .collect();
-    let views = bytes.iter().map(|(name, dims, data)| {
-        (name, TensorView::new(Dtype::F32, dims.clone(), data).expect("as many values as the dimensions say"))
-    });
-    let card = serde_json::to_string(card).expect("a card of plain values always serialises");
-    let file = safetensors::serialize(views, Some(HashMap::from([(METADATA_KEY.to_string(), card)])))
-        .expect("unique names and whole tensors always serialise");
-    files::write_atomically(path, &file)
-}
-
-fn open<'a>(bytes: &'a [u8], origin: &str) -> Result<SafeTensors<'a>, TrainError> {
-    SafeTensors::deserialize(bytes)
-        .map_err(|source| TrainError::Safetensors { origin: origin.to_string(), source })
-}
-
-/// Our part of a file's metadata, if it has one.
-fn metadata<T: DeserializeOwned>(bytes: &[u8], origin: &str) -> Result<Option<T>, TrainError> {
-    let (_, header) = SafeTensors::read_metadata(bytes)
-        .map_err(|source| TrainError::Safetensors { origin: origin.to_string(), source })?;
-    let Some(text) = header.metadata().as_ref().and_then(|entries| entries.get(METADATA_KEY)) else {
-        return Ok(None);
-    };
-    let parsed = serde_json::from_str(text).map_err(|error| TrainError::WeightsFormat {
-        origin: origin.to_string(),
-        reason: format!("metadata `{METADATA_KEY}`: {error}"),
-    })?;
-    Ok(Some(parsed))
-}
-
-fn floats(view: &TensorView<'_>) -> Option<Vec<f32>> {
-    let number = |bytes: &[u8]| f32::from_le_bytes(bytes.try_into().expect("chunks of four bytes"));
-    (view.dtype() == Dtype::F32).then(|| view.data().chunks_exact(4).map(number).collect())
 }

@@ -1,0 +1,77 @@
+//! A network on net-cpu's training plans, whatever it computes.
+
+use crate::{ImageBatch, TrainError};
+use net_cpu::{Isa, Params, TrainPlan};
+use net_graph::{Graph, NodeId};
+use std::sync::Arc;
+
+/// Batch, height and width that a plan is laid out for.
+pub(crate) type PlanSize = (usize, usize, usize);
+
+impl ImageBatch<'_> {
+    pub(crate) fn plan_size(&self) -> PlanSize {
+        (self.count, self.size.height, self.size.width)
+    }
+}
+
+/// A network with its parameters and the plan of one input size at a time: a plan owns the memory of all activations,
+/// and laying out another takes far less time than a step.
+#[derive(Debug)]
+pub(crate) struct PlannedNetwork {
+    graph: Arc<Graph>,
+    outputs: Vec<NodeId>,
+    pub(crate) params: Params,
+    frozen: Vec<String>,
+    isa: Isa,
+    plan: Option<(PlanSize, TrainPlan)>,
+}
+
+impl PlannedNetwork {
+    /// A network of which the parameters that begin with one of the `frozen` prefixes stay as they are.
+    pub(crate) fn new(
+        graph: Arc<Graph>,
+        outputs: Vec<NodeId>,
+        params: Params,
+        frozen: Vec<String>,
+        isa: Isa,
+    ) -> Self {
+        PlannedNetwork { graph, outputs, params, frozen, isa, plan: None }
+    }
+
+    /// Computes the outputs of a batch.
+    pub(crate) fn forward(
+        &mut self,
+        batch: ImageBatch<'_>,
+        uniform: &mut dyn FnMut() -> f64,
+    ) -> Result<&TrainPlan, TrainError> {
+        self.lay_out(batch.plan_size())?;
+        let (_, plan) = self.plan.as_mut().expect("just laid out");
+        plan.forward(&mut self.params, batch.images, uniform)?;
+        Ok(plan)
+    }
+
+    /// Runs backward, after `write` has written the outputs' gradients; it is given the number of images.
+    pub(crate) fn backward(&mut self, gradients: &mut [f32], write: impl FnOnce(usize, &mut TrainPlan)) {
+        let ((images, ..), plan) = self.plan.as_mut().expect("a forward pass came before");
+        write(*images, plan);
+        plan.backward(&self.params, gradients);
+    }
+
+    pub(crate) fn activation_bytes(&self) -> usize {
+        self.plan.as_ref().map_or(0, |(_, plan)| plan.arena_bytes())
+    }
+
+    /// Lays out a plan, unless it is the one at hand.
+    fn lay_out(&mut self, size: PlanSize) -> Result<(), TrainError> {
+        if self.plan.as_ref().is_some_and(|(planned, _)| *planned == size) {
+            return Ok(());
+        }
+        // The old plan's memory goes first.
+        self.plan = None;
+        let frozen = |name: &str| self.frozen.iter().any(|prefix| name.starts_with(prefix));
+        let layout = self.params.layout.clone();
+        let plan = TrainPlan::new(self.graph.clone(), layout, &self.outputs, size, self.isa, &frozen)?;
+        self.plan = Some((size, plan));
+        Ok(())
+    }
+}
