@@ -1,4 +1,5 @@
 use crate::section::{Field, Section, parse};
+use crate::train_keys::Purpose;
 use crate::{
     BackboneSpec, ConfigError, CspSpec, EfficientNetSpec, ModelSpec, Normalization, Task, TrainSpec, suggest,
 };
@@ -29,13 +30,6 @@ const MULTIPLIER: RangeInclusive<f64> = 0.05..=16.0;
 const RATE: RangeInclusive<f64> = 0.0..=0.95;
 const CLASSES: RangeInclusive<usize> = 1..=100_000;
 
-/// `task:` before the parts that depend on it are read.
-#[derive(Clone, Copy, PartialEq)]
-enum TaskName {
-    Detect,
-    Classify,
-}
-
 impl ModelSpec {
     /// Reads a model file; `file` is its name in messages.
     ///
@@ -45,18 +39,18 @@ impl ModelSpec {
         let document = parse(text, file)?;
         let root = Field::new(file, "", &document);
         let mut section = root.section("a map with `task`, `backbone`, `neck`, `classes` and `train`")?;
-        let tasks = [("detect", TaskName::Detect), ("classify", TaskName::Classify)];
+        let tasks = [("detect", Purpose::Detect), ("classify", Purpose::Classify)];
         let task = section.require("task", "detect or classify")?.choice(&tasks)?;
         let neck = match task {
-            TaskName::Detect => Some(read_neck(&section.require("neck", "a map such as `{scale: n}`")?)?),
-            TaskName::Classify => None,
+            Purpose::Detect => Some(read_neck(&section.require("neck", "a map such as `{scale: n}`")?)?),
+            Purpose::Classify => None,
         };
         let backbone = section.require("backbone", "a map such as `{name: efficientnet-b0}`")?;
         let backbone = read_backbone(&backbone, neck)?;
         let classes = section.require("classes", "the number of classes")?.integer(CLASSES)?;
-        let mut train = TrainSpec::defaults();
+        let mut train = TrainSpec::defaults(task);
         if let Some(field) = section.get("train") {
-            train.read(&field)?;
+            train.read(&field, task)?;
         }
         section.finish()?;
         let task = neck.map_or(Task::Classify, |neck| Task::Detect { neck });
@@ -85,7 +79,7 @@ impl ModelSpec {
         for setting in settings.iter().map(AsRef::as_ref) {
             let malformed = || ConfigError::Setting { setting: setting.into() };
             let (key, value) = setting.split_once('=').ok_or_else(malformed)?;
-            changed.train.set(key.trim(), value, file)?;
+            changed.train.set(key.trim(), value, file, self.purpose())?;
         }
         changed.settle(file)?;
         *self = changed;
@@ -103,8 +97,15 @@ impl ModelSpec {
             map.insert("neck".into(), Value::Mapping(Mapping::from_iter([scale])));
         }
         map.insert("classes".into(), self.classes.into());
-        map.insert("train".into(), Value::Mapping(self.train.to_map()));
+        map.insert("train".into(), Value::Mapping(self.train.to_map(self.purpose())));
         serde_yaml::to_string(&map).expect("a map of plain values")
+    }
+
+    fn purpose(&self) -> Purpose {
+        match self.task {
+            Task::Detect { .. } => Purpose::Detect,
+            Task::Classify => Purpose::Classify,
+        }
     }
 
     /// Checks what depends on several keys, and rounds the image side up to a multiple of the stride.

@@ -126,10 +126,83 @@ const KEYS: &[Key] = &[
     key!("workers", usize, 1..=256, loader_threads),
 ];
 
+/// Keys that only a detector has a use for.
+const DETECTION: &[&str] = &[
+    "box",
+    "cls",
+    "dfl",
+    "hsv_h",
+    "hsv_s",
+    "hsv_v",
+    "degrees",
+    "translate",
+    "scale",
+    "shear",
+    "perspective",
+    "mosaic",
+    "close_mosaic",
+];
+/// Keys that only a classifier has a use for.
+const CLASSIFICATION: &[&str] = &["crop_area"];
+
+/// What a network is trained for, as far as its settings depend on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Boxes with classes.
+    Detect,
+    /// One class an image.
+    Classify,
+}
+
+impl Purpose {
+    /// Keys that this purpose has no use for.
+    fn unused(self) -> &'static [&'static str] {
+        match self {
+            Purpose::Detect => CLASSIFICATION,
+            Purpose::Classify => DETECTION,
+        }
+    }
+
+    fn keys(self) -> impl Iterator<Item = &'static Key> {
+        KEYS.iter().filter(move |key| !self.unused().contains(&key.name))
+    }
+}
+
 impl TrainSpec {
-    /// What a run has where nothing else is said: the settings of YOLOv8, with SGD (their automatic choice of optimiser
-    /// ignores the learning rate that a user gives).
-    pub(crate) fn defaults() -> Self {
+    /// What a run has where nothing else is said.
+    pub(crate) fn defaults(purpose: Purpose) -> Self {
+        match purpose {
+            Purpose::Detect => Self::detection(),
+            Purpose::Classify => Self::classification(),
+        }
+    }
+
+    /// AdamW and a cosine, for a few hundred to some thousand images.
+    fn classification() -> Self {
+        let detection = Self::detection();
+        TrainSpec {
+            image_size: 224,
+            batch: 32,
+            nominal_batch: 32,
+            optimizer: Optimizer::AdamW,
+            lr0: 1e-3,
+            decay: Decay::Cosine,
+            momentum: 0.9,
+            weight_decay: 0.02,
+            warmup_epochs: 1.0,
+            warmup_momentum: 0.9,
+            warmup_bias_lr: 0.0,
+            label_smoothing: 0.1,
+            ema_decay: 0.999,
+            ema_tau: 200.0,
+            rules: Rules::Current,
+            ..detection
+        }
+    }
+
+    /// The settings of YOLOv8, with SGD (their automatic choice of optimiser ignores the learning rate that a user
+    /// gives).
+    fn detection() -> Self {
         TrainSpec {
             epochs: 100,
             image_size: 640,
@@ -175,9 +248,14 @@ impl TrainSpec {
     }
 
     /// Takes over the keys of a YAML map.
-    pub(crate) fn read(&mut self, field: &Field<'_>) -> Result<(), ConfigError> {
+    pub(crate) fn read(&mut self, field: &Field<'_>, purpose: Purpose) -> Result<(), ConfigError> {
         let mut section = field.section("a map of training settings")?;
-        for key in KEYS {
+        for name in purpose.unused() {
+            if let Some(field) = section.get(name) {
+                return Err(useless(name, &field));
+            }
+        }
+        for key in purpose.keys() {
             if let Some(field) = section.get(key.name) {
                 (key.set)(self, &field)?;
             }
@@ -186,9 +264,19 @@ impl TrainSpec {
     }
 
     /// Takes over one setting given as text; `file` says where it was given.
-    pub(crate) fn set(&mut self, name: &str, text: &str, file: &str) -> Result<(), ConfigError> {
-        let key = KEYS.iter().find(|key| key.name == name).ok_or_else(|| {
-            let known: Vec<&str> = KEYS.iter().map(|key| key.name).collect();
+    pub(crate) fn set(
+        &mut self,
+        name: &str,
+        text: &str,
+        file: &str,
+        purpose: Purpose,
+    ) -> Result<(), ConfigError> {
+        if purpose.unused().contains(&name) {
+            let value = parse(text, file)?;
+            return Err(useless(name, &Field::new(file, name, &value)));
+        }
+        let key = purpose.keys().find(|key| key.name == name).ok_or_else(|| {
+            let known: Vec<&str> = purpose.keys().map(|key| key.name).collect();
             let advice = suggest::advice(name, &known);
             ConfigError::UnknownKey { file: file.into(), path: name.into(), advice }
         })?;
@@ -197,7 +285,12 @@ impl TrainSpec {
     }
 
     /// All settings as a YAML map that [`TrainSpec::read`] reads back.
-    pub(crate) fn to_map(&self) -> Mapping {
-        KEYS.iter().map(|key| (Value::from(key.name), (key.get)(self))).collect()
+    pub(crate) fn to_map(&self, purpose: Purpose) -> Mapping {
+        purpose.keys().map(|key| (Value::from(key.name), (key.get)(self))).collect()
     }
+}
+
+fn useless(name: &str, field: &Field<'_>) -> ConfigError {
+    let task = if DETECTION.contains(&name) { "detection" } else { "classification" };
+    field.wrong(format!("no such setting: it is for {task}, and this model is for the other task; remove it"))
 }

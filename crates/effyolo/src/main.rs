@@ -1,9 +1,13 @@
 //! Trains, validates and runs YOLOv8 detectors with EfficientNet backbones.
 #![forbid(unsafe_code)]
 
+mod classes;
 mod commands;
+mod curves;
 mod data;
+mod demo;
 mod drawing;
+mod interrupt;
 mod network;
 mod output;
 mod pictures;
@@ -12,7 +16,7 @@ mod report;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use commands::{bench, info, predict, summary, train, val};
+use commands::{bench, demo as demo_command, info, predict, summary, train, val};
 use std::process::ExitCode;
 
 /// Train, validate and run YOLOv8 detectors with EfficientNet backbones, on the CPU.
@@ -28,11 +32,13 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Train a detector on a data set in YOLO's layout.
+    /// Draw a small data set, train a detector on it, and show what it finds.
+    Demo(demo_command::Arguments),
+    /// Train a detector or a classifier.
     Train(train::Arguments),
-    /// Measure the average precision of trained weights.
+    /// Measure how well trained weights do on labelled images.
     Val(val::Arguments),
-    /// Find objects in images.
+    /// Find objects in images, or tell what they show.
     Predict(predict::Arguments),
     /// List a network's layers, parameters and multiply-adds.
     Summary(summary::Arguments),
@@ -43,6 +49,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // A reader that has seen enough (`| head`) ends the program quietly.
+    sigpipe::reset();
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -53,6 +61,17 @@ fn main() -> ExitCode {
     }
 }
 
+/// An error and its causes in one line.
+fn error_chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
 fn run(cli: Cli) -> Result<()> {
     let threads = match cli.threads {
         Some(threads) => threads.max(1),
@@ -60,6 +79,7 @@ fn run(cli: Cli) -> Result<()> {
     };
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("starting threads")?;
     match cli.command {
+        Command::Demo(arguments) => demo_command::run(&arguments),
         Command::Train(arguments) => train::run(&arguments),
         Command::Val(arguments) => val::run(&arguments),
         Command::Predict(arguments) => predict::run(&arguments),

@@ -6,28 +6,55 @@ use net_cpu::{Isa, Params};
 use net_graph::Graph;
 use std::path::Path;
 use std::sync::Arc;
-use yolo_train::{CpuDetector, ModelCard, WeightsFile, initial_params};
+use yolo_train::{CpuClassifier, CpuDetector, ModelCard, WeightsFile, initial_params};
 
 /// A trained detector and what its file says about it.
-pub(crate) struct Trained {
+pub(crate) struct TrainedDetector {
     pub(crate) detector: CpuDetector,
     pub(crate) card: ModelCard,
     pub(crate) spec: ModelSpec,
+}
+
+/// A trained classifier and what its file says about it.
+pub(crate) struct TrainedClassifier {
+    pub(crate) classifier: CpuClassifier,
+    pub(crate) card: ModelCard,
+    pub(crate) spec: ModelSpec,
+}
+
+/// A trained network of either kind.
+pub(crate) enum Trained {
+    Detector(TrainedDetector),
+    Classifier(TrainedClassifier),
 }
 
 /// Reads a weights file that `train` wrote.
 pub(crate) fn load_trained(path: &Path) -> Result<Trained> {
     let file = WeightsFile::read(path)?;
     let card = file.card()?.clone();
-    let origin = path.display().to_string();
-    let spec = ModelSpec::from_yaml(&card.model, &origin)
+    let spec = ModelSpec::from_yaml(&card.model, &path.display().to_string())
         .context("reading the model that the weights file describes")?;
     let Model { graph, outputs, .. } = spec.build(Some(card.names.len()))?;
-    let Outputs::Detector(head) = outputs else { bail!("{origin}: expected a detector, got a classifier") };
     let graph = Arc::new(graph);
-    let params = loaded_params(&graph, &file)?;
-    let detector = CpuDetector::new(graph, head, &params, false, Isa::best())?;
-    Ok(Trained { detector, card, spec })
+    let (params, isa) = (loaded_params(&graph, &file)?, Isa::best());
+    Ok(match outputs {
+        Outputs::Detector(head) => {
+            let detector = CpuDetector::new(graph, head, &params, false, isa)?;
+            Trained::Detector(TrainedDetector { detector, card, spec })
+        }
+        Outputs::Classifier { logits } => {
+            let classifier = CpuClassifier::new(graph, logits, &params, isa)?;
+            Trained::Classifier(TrainedClassifier { classifier, card, spec })
+        }
+    })
+}
+
+/// Reads a detector's weights file that `train` wrote.
+pub(crate) fn load_detector(path: &Path) -> Result<TrainedDetector> {
+    match load_trained(path)? {
+        Trained::Detector(trained) => Ok(trained),
+        Trained::Classifier(_) => bail!("{}: expected a detector, got a classifier", path.display()),
+    }
 }
 
 fn loaded_params(graph: &Graph, file: &WeightsFile) -> Result<Params> {

@@ -8,6 +8,9 @@ use yolo_train::{BatchProgress, EpochProgress, Observer};
 /// Time between two plain lines of one epoch.
 const LINE_INTERVAL: Duration = Duration::from_secs(30);
 
+/// Share of the training time spent waiting for batches from which it is said.
+const NOTABLE_WAIT: f64 = 0.03;
+
 /// Shows a training run on standard error.
 pub(crate) struct TrainingProgress {
     epochs: usize,
@@ -49,16 +52,16 @@ impl TrainingProgress {
 }
 
 impl Observer for TrainingProgress {
-    fn batch_done(&mut self, progress: &BatchProgress) {
-        let BatchProgress { epoch, done, batches, images, elapsed, losses, objects } = *progress;
+    fn batch_done(&mut self, progress: &BatchProgress<'_>) {
+        let BatchProgress { epoch, batches, loss_names, running, objects, pace: (images, elapsed) } =
+            *progress;
         self.first_epoch.get_or_insert(epoch);
+        let done = running.batches;
         let speed = images as f64 / elapsed.as_secs_f64();
         let left = clock(self.time_left(epoch, done as f64 / batches as f64));
         let prefix = format!("epoch {}/{}", epoch + 1, self.epochs);
-        let message = format!(
-            "box {:.3} cls {:.3} dfl {:.3}  {objects} objects  {speed:.1} images/s  {left} left",
-            losses.boxes, losses.class, losses.dfl
-        );
+        let losses = losses(loss_names.iter().copied().zip(running.mean_losses()));
+        let message = format!("{losses}  {objects} objects  {speed:.1} images/s  {left} left");
         if self.is_terminal {
             let bar = self.bar(batches);
             bar.set_prefix(prefix);
@@ -81,23 +84,29 @@ impl Observer for TrainingProgress {
             bar.finish_and_clear();
         }
         self.last_line = Instant::now();
-        let EpochProgress { row, validation, is_best, epochs } = progress;
+        let EpochProgress { row, headline, is_best, epochs, waiting } = progress;
+        let trained =
+            row.values.iter().filter_map(|(name, value)| Some((name.strip_prefix("train/")?, *value)));
+        let waited = if *waiting >= NOTABLE_WAIT {
+            format!("  {:.0} % waiting for images", 100.0 * waiting)
+        } else {
+            String::new()
+        };
         eprintln!(
-            "epoch {}/{epochs}  box {:.3} cls {:.3} dfl {:.3}  P {:.3} R {:.3} mAP50 {:.3} mAP50-95 {:.3} (coco {:.3} {:.3})  {}{}",
+            "epoch {}/{epochs}  {}  {headline}  {}{waited}{}",
             row.epoch,
-            row.box_loss,
-            row.class_loss,
-            row.dfl_loss,
-            row.precision,
-            row.recall,
-            row.map50,
-            row.map50_95,
-            validation.coco.map50,
-            validation.coco.map50_95,
+            losses(trained),
             clock(Duration::from_secs_f64(row.time)),
             if *is_best { "  best" } else { "" }
         );
     }
+}
+
+/// Losses by their short names.
+fn losses<'a>(losses: impl Iterator<Item = (&'a str, f64)>) -> String {
+    let loss =
+        |(name, value): (&str, f64)| format!("{} {value:.3}", name.strip_suffix("_loss").unwrap_or(name));
+    losses.map(loss).collect::<Vec<_>>().join(" ")
 }
 
 /// Shows a validation on standard error, if that is a terminal.
@@ -121,7 +130,7 @@ impl Observer for ValidationProgress {
 }
 
 /// Hours, minutes and seconds.
-fn clock(duration: Duration) -> String {
+pub(crate) fn clock(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }

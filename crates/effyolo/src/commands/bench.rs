@@ -1,7 +1,7 @@
 //! `effyolo bench`: time and memory of a network alone, with random weights.
 
 use crate::output;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use box_geometry::{CxCyWh, Size};
 use effyolo_config::{Model, ModelSpec, Outputs};
 use net_cpu::{Images, InferModel, Isa};
@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 use yolo_train::{
-    CpuNetwork, ImageBatch, Learner, Rates, Targets, detection_loss, initial_params, step_stream,
+    ClassificationObjective, CpuClassifierNetwork, CpuNetwork, DetectionObjective, ImageBatch, Learner,
+    Objective, Rates, SoftTargets, Targets, Trainable, initial_params, step_stream,
 };
 
 /// Runs before the first that counts.
@@ -105,27 +106,54 @@ fn inference_times(spec: &ModelSpec, side: usize, arguments: &Arguments) -> Resu
 
 fn training_times(spec: &ModelSpec, side: usize, arguments: &Arguments) -> Result<Vec<f64>> {
     let Model { graph, outputs, .. } = spec.build(None)?;
-    let Outputs::Detector(head) = outputs else { bail!("--train: expected a detector, got a classifier") };
     let (graph, isa) = (Arc::new(graph), Isa::best());
+    let params = initial_params(&graph, SEED);
     let mut train = spec.train.clone();
     train.optimizer = effyolo_config::Optimizer::Sgd;
-    let (classes, strides) = (head.class_count, head.strides.clone());
-    let loss = detection_loss(train.gains, train.rules, classes, head.reg_max)?;
-    let params = initial_params(&graph, SEED);
-    let network = CpuNetwork::new(graph, head, params, Vec::new(), isa);
-    let mut learner = Learner::new(network, loss, strides, &train, &[], isa);
     let size = Size { height: side, width: side };
     let mut uniform = step_stream(SEED, 0);
-    let images: Vec<u8> = (0..arguments.batch * 3 * side * side).map(|_| (uniform() * 256.0) as u8).collect();
-    let targets = random_targets(arguments.batch, size, classes, &mut uniform)?;
+    match outputs {
+        Outputs::Detector(head) => {
+            let objective = DetectionObjective::new(&train, &head)?;
+            let targets = random_targets(arguments.batch, size, head.class_count, &mut uniform)?;
+            let network = CpuNetwork::new(graph, head, params, Vec::new(), isa);
+            step_times(Learner::new(network, objective, &train, &[], isa), size, &targets, arguments)
+        }
+        Outputs::Classifier { logits } => {
+            let classes = spec.classes;
+            let targets = random_classes(arguments.batch, classes, &mut uniform);
+            let network = CpuClassifierNetwork::new(graph, logits, params, Vec::new(), isa);
+            let learner = Learner::new(network, ClassificationObjective, &train, &[], isa);
+            step_times(learner, size, &targets, arguments)
+        }
+    }
+}
+
+fn step_times<N: Trainable, O: Objective<Logits = N::Logits>>(
+    mut learner: Learner<N, O>,
+    size: Size,
+    targets: &O::Targets,
+    arguments: &Arguments,
+) -> Result<Vec<f64>> {
+    let mut uniform = step_stream(SEED, 1);
+    let bytes = arguments.batch * 3 * size.height * size.width;
+    let images: Vec<u8> = (0..bytes).map(|_| (uniform() * 256.0) as u8).collect();
     let rates = Rates { lr: 1e-3, bias_lr: 1e-3, momentum: 0.9, accumulate: 1 };
     let mut number = 0..;
     times(arguments.runs, || {
         let batch = ImageBatch { images: Images::Rgb8(&images), count: arguments.batch, size };
         let number = number.next().context("counting batches")?;
-        learner.learn(batch, &targets, number, &rates)?;
+        learner.learn(batch, targets, number, &rates)?;
         Ok(())
     })
+}
+
+fn random_classes(images: usize, classes: usize, uniform: &mut impl FnMut() -> f64) -> SoftTargets {
+    let mut probabilities = vec![0.0; images * classes];
+    for row in probabilities.chunks_exact_mut(classes) {
+        row[(uniform() * classes as f64) as usize] = 1.0;
+    }
+    SoftTargets { probabilities, classes }
 }
 
 fn random_targets(

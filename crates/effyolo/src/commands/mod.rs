@@ -1,6 +1,7 @@
 //! One file a command.
 
 pub(crate) mod bench;
+pub(crate) mod demo;
 pub(crate) mod info;
 pub(crate) mod predict;
 pub(crate) mod summary;

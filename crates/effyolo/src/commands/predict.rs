@@ -1,7 +1,7 @@
 //! `effyolo predict`: objects in images.
 
 use crate::drawing::save_jpeg;
-use crate::network::{self, Trained};
+use crate::network::{self, Trained, TrainedClassifier, TrainedDetector};
 use crate::output;
 use crate::pictures::labelled;
 use crate::report::milliseconds;
@@ -11,7 +11,7 @@ use detect_data::{RgbImage, find_images};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use yolo_train::{Speed, new_run_folder, nms_options};
+use yolo_train::{Speed, TrainError, classify_image, new_run_folder, nms_options};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -61,8 +61,70 @@ struct DetectionReport {
     xyxy: [f32; 4],
 }
 
+/// Classes that are told of an image that is classified.
+const TOP: usize = 5;
+
+/// The most likely classes of one image.
+#[derive(Serialize)]
+struct ClassifiedImage {
+    image: String,
+    width: usize,
+    height: usize,
+    classes: Vec<ClassScore>,
+}
+
+#[derive(Serialize)]
+struct ClassScore {
+    class: usize,
+    name: String,
+    probability: f64,
+}
+
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let mut trained = network::load_trained(&arguments.weights)?;
+    match network::load_trained(&arguments.weights)? {
+        Trained::Detector(trained) => find_objects(trained, arguments),
+        Trained::Classifier(trained) => classify(trained, arguments),
+    }
+}
+
+fn classify(mut trained: TrainedClassifier, arguments: &Arguments) -> Result<()> {
+    let side = arguments.imgsz.unwrap_or(trained.card.image_size);
+    let is_quiet = output::is_standard_output(arguments.json.as_deref());
+    let mut reports = Vec::new();
+    for path in find_images(&arguments.sources)? {
+        let image = RgbImage::open(&path)?;
+        let probabilities = classify_image(&mut trained.classifier, &image, side)?;
+        let report = classified(&path, &image, &probabilities, &trained.card.names);
+        if !is_quiet {
+            let scores: Vec<String> = report
+                .classes
+                .iter()
+                .map(|score| format!("{} {:.3}", score.name, score.probability))
+                .collect();
+            println!("{}: {}", report.image, scores.join(", "));
+        }
+        reports.push(report);
+    }
+    match &arguments.json {
+        Some(target) => output::write_json(target, &reports),
+        None => Ok(()),
+    }
+}
+
+fn classified(path: &Path, image: &RgbImage, probabilities: &[f64], names: &[String]) -> ClassifiedImage {
+    let mut order: Vec<usize> = (0..probabilities.len()).collect();
+    order.sort_by(|&a, &b| probabilities[b].total_cmp(&probabilities[a]).then(a.cmp(&b)));
+    let score =
+        |&class: &usize| ClassScore { class, name: names[class].clone(), probability: probabilities[class] };
+    ClassifiedImage {
+        image: path.display().to_string(),
+        width: image.size().width,
+        height: image.size().height,
+        classes: order.iter().take(TOP).map(score).collect(),
+    }
+}
+
+fn find_objects(mut trained: TrainedDetector, arguments: &Arguments) -> Result<()> {
     let paths = find_images(&arguments.sources)?;
     let folder = picture_folder(arguments)?;
     let is_quiet = output::is_standard_output(arguments.json.as_deref());
@@ -88,7 +150,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-fn detect(trained: &mut Trained, image: &RgbImage, arguments: &Arguments) -> Result<(Vec<Detection>, Speed)> {
+fn detect(
+    trained: &mut TrainedDetector,
+    image: &RgbImage,
+    arguments: &Arguments,
+) -> Result<(Vec<Detection>, Speed)> {
     let options = nms_options(arguments.conf, arguments.iou, arguments.max_det, false);
     let size = arguments.imgsz.unwrap_or(trained.card.image_size);
     Ok(yolo_train::predict(&mut trained.detector, image, size, &options)?)
@@ -99,7 +165,7 @@ fn picture_folder(arguments: &Arguments) -> Result<Option<PathBuf>> {
         return Ok(None);
     }
     let Some(folder) = &arguments.save else {
-        return Ok(Some(new_run_folder(Path::new("runs"), "predict")?));
+        return Ok(Some(new_run_folder(Path::new("runs"), "predict", |_| Ok::<(), TrainError>(()))?));
     };
     std::fs::create_dir_all(folder).with_context(|| format!("making the folder {}", folder.display()))?;
     Ok(Some(folder.clone()))

@@ -1,18 +1,22 @@
 //! `effyolo val`: average precision of trained weights.
 
+use crate::classes::{self, ClassReport};
 use crate::data::{CACHE_BYTES, open_split};
-use crate::network;
+use crate::network::{self, Trained, TrainedClassifier, TrainedDetector};
 use crate::output;
 use crate::pictures::save_comparisons;
 use crate::progress::ValidationProgress;
 use crate::report::{self, ValidationReport};
 use anyhow::{Result, ensure};
+use classify_data::{ClassAugmentation, ClassLoader, ClassLoaderOptions, ClassPipeline};
 use detect_data::{Dataset, LoadedImages, ValidationLoader};
 use effyolo_config::DataSpec;
 use std::path::PathBuf;
 use std::sync::Arc;
-use yolo_train::{nms_options, validate, validation_options};
+use yolo_train::{nms_options, validate, validate_classifier, validation_options};
 
+/// Batches that each loader thread may have ready.
+const QUEUE: usize = 2;
 /// Score above which a detection is drawn.
 const DRAWN: f32 = 0.25;
 
@@ -21,7 +25,7 @@ pub(crate) struct Arguments {
     /// Trained weights, such as runs/exp/weights/best.safetensors.
     #[arg(long)]
     weights: PathBuf,
-    /// Data file in Ultralytics' form.
+    /// Data file in Ultralytics' form; of a classifier, the folder above the splits.
     #[arg(long)]
     data: PathBuf,
     /// Which images: train, val or test.
@@ -51,7 +55,14 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let network::Trained { mut detector, card, spec } = network::load_trained(&arguments.weights)?;
+    match network::load_trained(&arguments.weights)? {
+        Trained::Detector(trained) => validate_detections(trained, arguments),
+        Trained::Classifier(trained) => validate_classes(trained, arguments),
+    }
+}
+
+fn validate_detections(trained: TrainedDetector, arguments: &Arguments) -> Result<()> {
+    let TrainedDetector { mut detector, card, spec } = trained;
     let data = DataSpec::load(&arguments.data)?;
     ensure!(
         data.names == card.names,
@@ -77,6 +88,29 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if let Some(folder) = &arguments.save {
         let drawn = nms_options(DRAWN, arguments.iou, arguments.max_det, false);
         save_comparisons(folder, dataset.as_ref(), &mut detector, size, &drawn)?;
+    }
+    Ok(())
+}
+
+fn validate_classes(trained: TrainedClassifier, arguments: &Arguments) -> Result<()> {
+    let TrainedClassifier { mut classifier, card, spec } = trained;
+    let images = Arc::new(classes::open_split(&arguments.data, &arguments.split, Some(&card.names))?);
+    let side = arguments.imgsz.unwrap_or(card.image_size);
+    let pipeline = ClassPipeline::new(images.clone(), side, ClassAugmentation::NONE)?;
+    let options = ClassLoaderOptions {
+        batch: arguments.batch,
+        threads: spec.train.loader_threads,
+        queue: QUEUE,
+        seed: spec.train.seed,
+    };
+    let loader = ClassLoader::new(options)?;
+    let mut progress = ValidationProgress::new(loader.batches(images.len()));
+    let validation = validate_classifier(&mut classifier, &loader, &pipeline, &mut progress)?;
+    if let Some(target) = &arguments.json {
+        output::write_json(target, &ClassReport::new(&validation, &images))?;
+    }
+    if !output::is_standard_output(arguments.json.as_deref()) {
+        classes::print_table(&validation, &images);
     }
     Ok(())
 }
