@@ -1,82 +1,10 @@
 //! The binary from outside: a data set of generated images, training, validation, prediction.
 
+mod support;
+
 use serde_json::Value;
 use std::fs;
-use std::path::Path;
-use std::process::{Command, Output};
-
-const MODEL: &str = "
-task: detect
-backbone: {name: efficientnet-lite0, width: 0.5, depth: 0.5}
-neck: {scale: n}
-classes: 80
-train: {epochs: 2, imgsz: 64, batch: 4, nbs: 4, optimizer: AdamW, lr0: 0.003, warmup_epochs: 0}
-";
-
-/// Images are wider than the network's input, so that pixels of one are not pixels of the other.
-const SIZE: (u32, u32) = (160, 120);
-const COLOURS: [[u8; 3]; 2] = [[220, 40, 40], [40, 60, 230]];
-
-fn effyolo(folder: &Path, arguments: &[&str]) -> Output {
-    let binary = env!("CARGO_BIN_EXE_effyolo");
-    Command::new(binary).args(arguments).args(["--threads", "2"]).current_dir(folder).output().unwrap()
-}
-
-/// Standard output of a command that succeeds.
-fn succeed(folder: &Path, arguments: &[&str]) -> String {
-    let output = effyolo(folder, arguments);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "effyolo {}: {errors}", arguments.join(" "));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// The one line of JSON that `--json -` prints.
-fn json(folder: &Path, arguments: &[&str]) -> Value {
-    let text = succeed(folder, &[arguments, &["--json", "-"]].concat());
-    assert_eq!(text.lines().count(), 1, "{text}");
-    serde_json::from_str(&text).unwrap()
-}
-
-/// Left, top, width and height of the rectangle of a class in an image, in pixels.
-fn rectangle(image: u32, class: u32) -> [u32; 4] {
-    [5 + 80 * class + 3 * image, 10 + 7 * image, 40, 30 + image]
-}
-
-/// Images with a rectangle of each class on grey, their labels, a data file and a model file.
-fn write_data(folder: &Path) {
-    for (split, count) in [("train", 8), ("val", 4)] {
-        fs::create_dir_all(folder.join("images").join(split)).unwrap();
-        fs::create_dir_all(folder.join("labels").join(split)).unwrap();
-        for image in 0..count {
-            let (picture, labels) = picture(image);
-            picture.save(folder.join(format!("images/{split}/{image}.png"))).unwrap();
-            fs::write(folder.join(format!("labels/{split}/{image}.txt")), labels).unwrap();
-        }
-    }
-    let data = "path: .\ntrain: images/train\nval: images/val\nnames: [red, blue]\n";
-    fs::write(folder.join("data.yaml"), data).unwrap();
-    fs::write(folder.join("model.yaml"), MODEL).unwrap();
-}
-
-fn picture(image: u32) -> (image::RgbImage, String) {
-    let mut picture = image::RgbImage::from_pixel(SIZE.0, SIZE.1, image::Rgb([110; 3]));
-    let mut labels = String::new();
-    for class in 0..2 {
-        let [x, y, w, h] = rectangle(image, class);
-        let pixels = (y..y + h).flat_map(|y| (x..x + w).map(move |x| (x, y)));
-        pixels.for_each(|(x, y)| picture.put_pixel(x, y, image::Rgb(COLOURS[class as usize])));
-        let [x, y, w, h] = [x, y, w, h].map(f64::from);
-        let (width, height) = (SIZE.0 as f64, SIZE.1 as f64);
-        labels += &format!(
-            "{class} {} {} {} {}\n",
-            (x + w / 2.0) / width,
-            (y + h / 2.0) / height,
-            w / width,
-            h / height
-        );
-    }
-    (picture, labels)
-}
+use support::{SIZE, effyolo, json, succeed, write_classes, write_data};
 
 #[test]
 fn a_detector_is_trained_validated_and_run() {
@@ -172,4 +100,40 @@ fn errors_name_the_culprit_and_the_exit_status_tells() {
         assert!(errors.contains(named), "{arguments:?}: {errors}");
     }
     assert!(!folder.join("runs").exists(), "no folder for a run that could not begin");
+}
+
+#[test]
+fn a_classifier_is_trained_validated_and_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_classes(folder);
+    let train = ["train", "--task", "classify", "--model", "classes.yaml", "--data", ".", "--seed", "2"];
+    let report = json(folder, &train);
+    assert_eq!((&report["task"], &report["epochs"]), (&"classify".into(), &10.into()));
+    assert!(report["top1"].as_f64().unwrap() >= 0.75 && report["top5"] == 1.0, "{report}");
+    let weights = report["weights"].as_str().unwrap();
+    let validation = json(folder, &["val", "--weights", weights, "--data", "."]);
+    assert_eq!(validation["top1"], report["top1"]);
+    assert_eq!((&validation["images"], &validation["classes"][0]), (&12.into(), &"blue".into()));
+    let counted: u64 = validation["confusion"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|row| row.as_array().unwrap())
+        .map(|count| count.as_u64().unwrap())
+        .sum();
+    assert_eq!(counted, 12);
+    let predictions = json(folder, &["predict", "val/red", "--weights", weights]);
+    let scores = predictions[0]["classes"].as_array().unwrap();
+    let sum: f64 = scores.iter().map(|score| score["probability"].as_f64().unwrap()).sum();
+    assert!((sum - 1.0).abs() < 1e-6 && scores.len() == 2, "{scores:?}");
+    assert!(succeed(folder, &["train", "--resume", "runs/exp"]).contains("nothing left to do"));
+
+    let output = effyolo(folder, &["train", "--task", "detect", "--model", "classes.yaml", "--data", "."]);
+    assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("--task"));
+    let output = effyolo(folder, &[&train[..], &["--set", "mosaic=1"]].concat());
+    assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("mosaic"));
+    let report =
+        json(folder, &["bench", "--model", "classes.yaml", "--imgsz", "32", "--train", "--runs", "1"]);
+    assert_eq!(report["train"], true);
 }

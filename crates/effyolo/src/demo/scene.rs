@@ -7,14 +7,14 @@ use detect_data::{Generator, RgbImage};
 
 /// Share of pictures without any object.
 const EMPTY: f64 = 0.12;
-/// Most objects of a picture.
-const OBJECTS: usize = 5;
+/// Objects of the other pictures.
+const OBJECTS: std::ops::RangeInclusive<usize> = 2..=6;
 /// Share of objects that are small, and the range of their diameters in pixels.
-const SMALL: (f64, f64, f64) = (0.24, 8.0, 11.5);
+const SMALL: (f64, f64, f64) = (0.22, 9.0, 11.8);
 /// Diameters of the others.
-const LARGE: (f64, f64) = (15.0, 56.0);
+const LARGE: (f64, f64) = (16.0, 52.0);
 /// Share of objects that are put beside the one before, so that they overlap.
-const CROWDED: f64 = 0.2;
+const CROWDED: f64 = 0.15;
 /// Largest rotation in radians.
 const ROTATION: f64 = 0.35;
 /// Strength of the background's contrast and of the noise, in grey levels.
@@ -23,7 +23,7 @@ const NOISE: f64 = 9.0;
 /// Points a pixel is sampled at, in each direction.
 const SAMPLES: usize = 3;
 /// Share of an object that must be visible, and inside the picture, for it to be labelled.
-const VISIBLE: f64 = 0.4;
+const VISIBLE: f64 = 0.5;
 
 /// An object and the box around what of it lies in the picture, in pixels.
 pub(crate) struct Object {
@@ -59,7 +59,8 @@ impl Scene {
     pub(crate) fn draw(side: usize, generator: &mut Generator) -> Self {
         let base = any_colour(generator).map(|channel| 60.0 + channel * 0.53);
         let mut canvas = Canvas::background(side, base, generator);
-        let count = if generator.chance(EMPTY) { 0 } else { 1 + generator.below(OBJECTS) };
+        let some = OBJECTS.start() + generator.below(OBJECTS.count());
+        let count = if generator.chance(EMPTY) { 0 } else { some };
         let mut drawn: Vec<(Placed, Vec<usize>, f64)> = Vec::new();
         for index in 0..count {
             let placed = Placed::draw(side, base, drawn.last().map(|(before, ..)| before), generator);
