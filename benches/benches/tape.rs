@@ -114,7 +114,7 @@ fn tape_against_schedule(criterion: &mut Criterion) {
 
     // Every way gives the same map before it is timed.
     let want: Vec<f32> = flat(&stock.forward(&tensor).expect("candle runs"));
-    let composed = net.forward(&tensor, &[out], Mode::Train { uniform: &mut || 0.5 }).expect("candle runs");
+    let composed = net.forward_composed(&tensor, &[out], Mode::Train { uniform: &mut || 0.5 }).expect("candle runs");
     assert_same("composed", &flat(&composed[0]), &want);
     plan.forward(&mut params, Images::Nchw(&images), &mut || 0.5).expect("runs");
     let rows = plan.output(0);
@@ -135,7 +135,7 @@ fn tape_against_schedule(criterion: &mut Criterion) {
     group.bench_function("composed on candle's tape", |bencher| {
         bencher.iter(|| {
             let maps =
-                net.forward(&tensor, &[out], Mode::Train { uniform: &mut || 0.5 }).expect("candle runs");
+                net.forward_composed(&tensor, &[out], Mode::Train { uniform: &mut || 0.5 }).expect("candle runs");
             maps[0].sum_all().and_then(|sum| sum.backward()).expect("candle runs")
         });
     });

@@ -154,6 +154,13 @@ fn forward_steps(graph: &Graph, consumers: &Consumers) -> Result<Vec<Forward>, N
             Op::DecodeDetections { .. } => {
                 return Err(unsupported(graph, id, "training reads the raw maps of the head"));
             }
+            Op::Conv2d { conv, .. } if !has_kernel(graph, id, conv.groups) => {
+                return Err(unsupported(
+                    graph,
+                    id,
+                    "only dense and depthwise convolutions have a CPU kernel",
+                ));
+            }
             op if is_identity(op) => continue,
             _ => Forward::Node(id),
         };
@@ -161,6 +168,12 @@ fn forward_steps(graph: &Graph, consumers: &Consumers) -> Result<Vec<Forward>, N
         steps.push(step);
     }
     Ok(steps)
+}
+
+/// A convolution is dense, or has a filter for every channel.
+fn has_kernel(graph: &Graph, id: NodeId, groups: usize) -> bool {
+    let node = graph.node(id);
+    groups == 1 || (groups == node.channels && groups == graph.node(node.inputs[0]).channels)
 }
 
 /// By node: a trained parameter lies at it or before it.

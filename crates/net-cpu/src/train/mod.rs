@@ -5,11 +5,12 @@ mod run;
 mod state;
 
 use crate::consumers::Consumers;
+use crate::infer::unsupported;
 use crate::memory::{self, Life};
 use crate::placement::Placement;
 use crate::{Images, NetError, ParamLayout, Params};
 use compile::Schedule;
-use cpu_kernels::{Arena, Isa, MapMut, MapRef, Region};
+use cpu_kernels::{Arena, Isa, MapMut, MapRef, Region, convert};
 use net_graph::{Graph, NodeId, Shape};
 use state::State;
 use std::sync::Arc;
@@ -39,7 +40,7 @@ impl TrainPlan {
     /// whose scale is frozen uses its running statistics.
     ///
     /// # Errors
-    /// When the size does not suit the network or a node has no kernel.
+    /// When the size does not suit the network, a node has no kernel, or one output is a part of another.
     pub fn new(
         graph: Arc<Graph>,
         layout: Arc<ParamLayout>,
@@ -60,7 +61,8 @@ impl TrainPlan {
                 .channels(channel, shapes[id.0].channels)
         };
         let values = graph.ids().map(|id| region(&schedule.values, id, 0)).collect();
-        let grads = graph.ids().map(|id| region(&schedule.grads, id, shapes.len())).collect();
+        let grads: Vec<Region> = graph.ids().map(|id| region(&schedule.grads, id, shapes.len())).collect();
+        check_apart(&graph, outputs, &grads)?;
         let state = State::new(&graph, &schedule, &shapes, isa);
         Ok(TrainPlan {
             arena: Arena::new(total),
@@ -121,10 +123,38 @@ impl TrainPlan {
         grad
     }
 
+    /// Writes an output of the last forward pass to `y` as `[B, C, H, W]`.
+    ///
+    /// # Panics
+    /// When `y` has another length.
+    pub fn output_nchw(&self, index: usize, y: &mut [f32]) {
+        let shape = self.output_shape(index);
+        convert::nhwc_to_nchw(self.isa, self.output(index), shape.batch, shape.height, shape.width, y);
+    }
+
+    /// Sets the gradient of an output, given as `[B, C, H, W]`, between forward and backward.
+    ///
+    /// # Panics
+    /// When `grad` has another length.
+    pub fn set_output_grad_nchw(&mut self, index: usize, grad: &[f32]) {
+        let (isa, Shape { batch, channels, height, width }) = (self.isa, self.output_shape(index));
+        convert::nchw_to_nhwc(isa, grad, batch, channels, height, width, None, &mut self.output_grad(index));
+    }
+
     /// Bytes of the arena.
     pub fn arena_bytes(&self) -> usize {
         self.arena.len() * size_of::<f32>()
     }
+}
+
+/// Refuses outputs one of which is a part of another: their gradients would lie in the same memory.
+fn check_apart(graph: &Graph, outputs: &[NodeId], grads: &[Region]) -> Result<(), NetError> {
+    for (i, a) in outputs.iter().enumerate() {
+        if outputs[i + 1..].iter().any(|b| !grads[a.0].is_disjoint(&grads[b.0])) {
+            return Err(unsupported(graph, *a, "it shares memory with another output"));
+        }
+    }
+    Ok(())
 }
 
 /// When the memory of each value (first half) and each gradient (second half) is in use.
