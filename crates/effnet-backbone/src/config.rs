@@ -22,6 +22,11 @@ impl InputNormalization {
         Self::from_mean_std([0.5; 3], [0.5; 3])
     }
 
+    /// `(byte - 127) / 128`: the Lite variants, as TensorFlow runs them.
+    pub fn lite_tensorflow() -> Self {
+        Self::from_mean_std([127.0 / 255.0; 3], [128.0 / 255.0; 3])
+    }
+
     /// `(x - mean) / std`.
     pub fn from_mean_std(mean: [f64; 3], std: [f64; 3]) -> Self {
         let channels = [0, 1, 2];

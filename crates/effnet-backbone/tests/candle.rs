@@ -183,7 +183,7 @@ fn files_give_the_reference_values() {
         checked += 1;
         let same = entry.file.contains("_tf_");
         let json = format!(
-            r#"{{"format": 1, "variant": "efficientnet-b0", "classes": {}, "padding": "{}", "bn_eps": {}, "normalization": null}}"#,
+            r#"{{"format": 1, "variant": "efficientnet-b0", "classes": {}, "padding": "{}", "bn_eps": {}, "normalization": "none"}}"#,
             want.dims("logits")[1],
             if same { "same" } else { "symmetric" },
             entry.meta["bn_eps"],
@@ -238,25 +238,36 @@ fn what_is_wrong_with_a_file_is_said() {
     };
     write(None);
     assert!(matches!(load(), EfficientNetError::NoMetadata { .. }));
+    let json = |format: u32, variant: &str, padding: &str, bn_eps: &str, normalization: &str| {
+        format!(
+            r#"{{"format": {format}, "variant": "{variant}", "padding": "{padding}", "bn_eps": {bn_eps}, "normalization": "{normalization}"}}"#
+        )
+    };
     let cases = [
-        ("{", "effyolo-weights"),
-        (r#"{"variant": "b99", "padding": "same", "bn_eps": 0.001, "normalization": null}"#, "b99"),
-        (r#"{"variant": "b0", "padding": "valid", "bn_eps": 0.001, "normalization": null}"#, "valid"),
-        (r#"{"variant": "b0", "padding": "same", "bn_eps": 0.001, "normalization": "cifar"}"#, "cifar"),
+        ("{".to_string(), "effyolo-weights"),
+        (json(2, "b0", "same", "0.001", "none"), "newer version"),
+        (json(1, "b99", "same", "0.001", "none"), "b99"),
+        (json(1, "b0 x 2", "same", "0.001", "none"), "b0 x 2"),
+        (json(1, "b0 x 2 x -1", "same", "0.001", "none"), "-1"),
+        (json(1, "b0", "valid", "0.001", "none"), "valid"),
+        (json(1, "b0", "same", "0", "none"), "bn_eps"),
+        (json(1, "b0", "same", "0.001", "cifar"), "cifar"),
     ];
     for (json, part) in cases {
-        write(Some(json));
+        write(Some(&json));
         let error = load();
         assert!(
             matches!(error, EfficientNetError::Metadata { .. }) && error.to_string().contains(part),
             "{error}"
         );
     }
-    write(Some(
-        r#"{"variant": "b0", "padding": "same", "bn_eps": 0.001, "normalization": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}}"#,
-    ));
+    write(Some(&json(1, "b0 x 1.0 x 2.0", "same", "0.001", "lite-tensorflow")));
     let message = load().to_string();
-    for part in ["`conv_stem.weight` is [2], expected [32, 3, 3, 3]", "`bn1.weight` is missing"] {
+    for part in [
+        "`conv_stem.weight` is [2], expected [32, 3, 3, 3]",
+        "`bn1.weight` is missing",
+        "`blocks.1.3.bn1.bias` is missing",
+    ] {
         assert!(message.contains(part), "{message}");
     }
 }

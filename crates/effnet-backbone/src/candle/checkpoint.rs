@@ -4,7 +4,7 @@ use super::EfficientNetError;
 use crate::{EfficientNetConfig, InputNormalization};
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
-use effnet_scaling::Variant;
+use effnet_scaling::{NetworkSpec, ScalingError, Variant};
 use net_candle::CandleNet;
 use net_graph::{Graph, Padding, Role};
 use safetensors::SafeTensors;
@@ -21,22 +21,19 @@ pub(super) struct Checkpoint {
     description: Option<String>,
 }
 
-/// The JSON object under [`KEY`]; keys that are not read here are left alone.
+/// The newest version of [`Description`] that is understood.
+const FORMAT: u32 = 1;
+
+/// The JSON object under [`KEY`], as `cargo xtask convert-weights` writes it; keys that are not read here are left
+/// alone.
 #[derive(Deserialize)]
 struct Description {
+    format: u32,
+    /// `b0`, or `b0 x <width> x <depth>` for multipliers that are not published.
     variant: String,
     padding: String,
     bn_eps: f64,
-    normalization: Option<Normalization>,
-}
-
-/// Name of a convention, or its numbers on RGB in `[0, 1]`.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Normalization {
-    Named(String),
-    MeanStd { mean: [f64; 3], std: [f64; 3] },
-    Affine { scale: [f32; 3], shift: [f32; 3] },
+    normalization: String,
 }
 
 impl Checkpoint {
@@ -64,13 +61,35 @@ impl Checkpoint {
         let text = text.ok_or_else(|| EfficientNetError::NoMetadata { path: self.path.clone(), key: KEY })?;
         let description: Description =
             serde_json::from_str(text).map_err(|error| self.wrong(error.to_string()))?;
-        let variant = Variant::find(&description.variant).map_err(|error| self.wrong(error.to_string()))?;
+        let (format, bn_eps) = (description.format, description.bn_eps);
+        if format > FORMAT {
+            return Err(
+                self.wrong(format!("expected format {FORMAT} or older, got {format}; use a newer version"))
+            );
+        }
+        if !(bn_eps.is_finite() && bn_eps > 0.0) {
+            return Err(self.wrong(format!("bn_eps: expected a number above 0, got {bn_eps}")));
+        }
+        let (variant, spec) = self.network(&description.variant)?;
         Ok(EfficientNetConfig {
+            spec,
             padding: self.padding(&description.padding)?,
-            bn_eps: description.bn_eps,
-            normalization: self.normalization(description.normalization)?,
+            bn_eps,
+            normalization: self.normalization(&description.normalization)?,
             ..EfficientNetConfig::from_scratch(&variant)
         })
+    }
+
+    fn network(&self, text: &str) -> Result<(Variant, NetworkSpec), EfficientNetError> {
+        let parts: Vec<&str> = text.split(" x ").collect();
+        let wrong = |error: ScalingError| self.wrong(format!("variant: {error}"));
+        let variant = Variant::find(parts[0]).map_err(wrong)?;
+        let multipliers: Result<Vec<f64>, _> = parts[1..].iter().map(|part| part.parse()).collect();
+        match multipliers.as_deref() {
+            Ok([]) => Ok((variant, variant.network())),
+            Ok(&[width, depth]) => Ok((variant, variant.baseline().scaled(width, depth).map_err(wrong)?)),
+            _ => Err(self.wrong(format!("variant: expected `b0` or `b0 x <width> x <depth>`, got `{text}`"))),
+        }
     }
 
     fn padding(&self, name: &str) -> Result<Padding, EfficientNetError> {
@@ -81,24 +100,17 @@ impl Checkpoint {
         }
     }
 
-    fn normalization(
-        &self,
-        given: Option<Normalization>,
-    ) -> Result<Option<InputNormalization>, EfficientNetError> {
-        Ok(match given {
-            None => None,
-            Some(Normalization::MeanStd { mean, std }) => Some(InputNormalization::from_mean_std(mean, std)),
-            Some(Normalization::Affine { scale, shift }) => Some(InputNormalization { scale, shift }),
-            Some(Normalization::Named(name)) => match name.as_str() {
-                "none" => None,
-                "imagenet" => Some(InputNormalization::imagenet()),
-                "lite" => Some(InputNormalization::lite()),
-                other => {
-                    let expected = "`none`, `imagenet`, `lite` or numbers";
-                    return Err(self.wrong(format!("normalization: expected {expected}, got `{other}`")));
-                }
-            },
-        })
+    fn normalization(&self, name: &str) -> Result<Option<InputNormalization>, EfficientNetError> {
+        match name {
+            "none" => Ok(None),
+            "imagenet" => Ok(Some(InputNormalization::imagenet())),
+            "lite" => Ok(Some(InputNormalization::lite())),
+            "lite-tensorflow" => Ok(Some(InputNormalization::lite_tensorflow())),
+            other => {
+                let expected = "`none`, `imagenet`, `lite` or `lite-tensorflow`";
+                Err(self.wrong(format!("normalization: expected {expected}, got `{other}`")))
+            }
+        }
     }
 
     fn wrong(&self, reason: String) -> EfficientNetError {
