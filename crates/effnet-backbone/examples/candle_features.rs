@@ -25,7 +25,7 @@ fn numbers(mut state: u64) -> impl FnMut() -> f64 {
 /// Stripes that lie (class 0) and stripes that stand (class 1), two of each: `[4, 3, SIDE, SIDE]` in `[0, 1]`.
 fn stripes(device: &Device) -> candle_core::Result<(Tensor, Tensor)> {
     let pixel = |image: usize, y: usize, x: usize| {
-        let along = if image % 2 == 0 { y } else { x };
+        let along = [y, x][image % 2];
         ((along / (4 + image)) % 2) as f32
     };
     let plane = |image: usize| (0..SIDE * SIDE).map(move |i| pixel(image, i / SIDE, i % SIDE));
