@@ -33,14 +33,18 @@ impl Engine {
         Engine { graph, layout, isa, inference, plans: Arc::default() }
     }
 
+    /// Takes over the variables' values, where any has changed, for [`Engine::infer`].
+    pub(crate) fn refresh(&self, vars: &[Var]) -> Result<(), CandleNetError> {
+        self.inference.lock().expect("no run has panicked").refresh(vars).map_err(CandleNetError::Candle)
+    }
+
     /// The outputs by running statistics, as constants. `None` if a node has no kernel.
     pub(crate) fn infer(
         &self,
-        vars: &[Var],
         images: &Tensor,
         outputs: &[NodeId],
     ) -> Result<Option<Vec<Tensor>>, CandleNetError> {
-        self.inference.lock().expect("no run has panicked").run(vars, images, outputs)
+        self.inference.lock().expect("no run has panicked").run(images, outputs)
     }
 
     /// The outputs by batch statistics, which the running ones follow, on the tape of the variables that are not

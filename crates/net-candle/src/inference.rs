@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 /// The values that the models were compiled with, and the models.
 ///
-/// A variable does not tell when it is set, so every run compares all values: reading them once is little beside a
-/// forward pass, and what runs is never stale.
+/// A variable does not tell when it is set, so every run compares all values where they may change: what runs is never
+/// stale.
 #[derive(Debug)]
 pub(crate) struct Inference {
     graph: Arc<Graph>,
@@ -35,14 +35,12 @@ impl Inference {
         Inference { graph, params, isa, models: Vec::new() }
     }
 
-    /// The outputs for a batch; `None` if a node has no kernel.
+    /// The outputs for a batch, by the values of the last refresh; `None` if a node has no kernel.
     pub(crate) fn run(
         &mut self,
-        vars: &[Var],
         images: &Tensor,
         outputs: &[NodeId],
     ) -> Result<Option<Vec<Tensor>>, CandleNetError> {
-        self.refresh(vars).map_err(CandleNetError::Candle)?;
         let compiled = self.compiled(outputs)?;
         let (batch, _, height, width) = images.dims4().map_err(CandleNetError::Candle)?;
         let Some(plan) = compiled.plan((batch, height, width))? else { return Ok(None) };
@@ -53,12 +51,12 @@ impl Inference {
     }
 
     /// Takes over values that have changed, and then forgets the models.
-    fn refresh(&mut self, vars: &[Var]) -> candle_core::Result<()> {
+    pub(crate) fn refresh(&mut self, vars: &[Var]) -> candle_core::Result<()> {
         let layout = self.params.layout.clone();
         for (index, var) in vars.iter().enumerate() {
             let held = self.params.slice_mut(layout.slot(ParamId(index)));
             let is_new = with_values(var, |values| {
-                let is_new = held != values;
+                let is_new = differ(held, values);
                 if is_new {
                     held.copy_from_slice(values);
                 }
@@ -86,6 +84,11 @@ impl Inference {
         };
         Ok(&mut self.models[index])
     }
+}
+
+/// True if any bit differs; without an early end, so that it runs at the speed of memory.
+fn differ(a: &[f32], b: &[f32]) -> bool {
+    a.iter().zip(b).fold(0, |difference, (a, b)| difference | (a.to_bits() ^ b.to_bits())) != 0
 }
 
 impl Compiled {

@@ -9,6 +9,7 @@ mod decode;
 mod drop;
 mod engine;
 mod error;
+mod fixed;
 mod host;
 mod inference;
 mod net;
@@ -18,5 +19,6 @@ mod training;
 mod window;
 
 pub use error::CandleNetError;
+pub use fixed::FixedNet;
 pub use net::{CandleNet, Mode};
 pub use random::unseeded;

@@ -179,7 +179,10 @@ impl CandleNet {
         let is_compiled = !outputs.is_empty() && !images.track_op();
         if let Some(engine) = self.engine.as_ref().filter(|_| is_compiled) {
             let maps = match &mut mode {
-                Mode::Eval => engine.infer(&self.vars, images, outputs)?,
+                Mode::Eval => {
+                    engine.refresh(&self.vars)?;
+                    engine.infer(images, outputs)?
+                }
                 Mode::Train { uniform } => {
                     engine.train(&self.vars, &self.frozen, images, outputs, uniform)?
                 }
@@ -189,6 +192,30 @@ impl CandleNet {
             }
         }
         self.forward_composed(images, outputs, mode)
+    }
+
+    /// Evaluation, by the values of the last refresh where it is compiled.
+    pub(crate) fn infer(&self, images: &Tensor, outputs: &[NodeId]) -> Result<Vec<Tensor>, CandleNetError> {
+        self.check_images(images)?;
+        let is_compiled = !outputs.is_empty() && !images.track_op();
+        if let Some(engine) = self.engine.as_ref().filter(|_| is_compiled)
+            && let Some(maps) = engine.infer(images, outputs)?
+        {
+            return Ok(maps);
+        }
+        self.forward_composed(images, outputs, Mode::Eval)
+    }
+
+    /// The same network over copies of its variables, which nobody else holds.
+    pub(crate) fn with_own_values(&self) -> Result<Self, CandleNetError> {
+        let copies = self.graph.params().iter().zip(&self.vars).map(|(param, var)| {
+            let copy = var.as_detached_tensor().copy();
+            copy.and_then(|copy| Var::from_tensor(&copy)).map_err(in_param(param))
+        });
+        let vars = copies.collect::<Result<_, _>>()?;
+        let net = Self::from_vars((*self.graph).clone(), &self.device, self.dtype, vars)?;
+        net.engine.iter().try_for_each(|engine| engine.refresh(&net.vars))?;
+        Ok(net)
     }
 
     /// [`CandleNet::forward`] by candle's own operations, whatever the device and number type.

@@ -3,7 +3,7 @@
 
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{AdamW, Optimizer, VarBuilder, VarMap};
-use net_candle::{CandleNet, Mode};
+use net_candle::{CandleNet, FixedNet, Mode};
 use net_cpu::{Images, InferModel, Isa, Params, Slot, TrainPlan};
 use net_graph::{Activation, Builder, Conv, Graph, Init, NodeId, Padding};
 use std::sync::Arc;
@@ -130,6 +130,28 @@ fn inference_equals_the_composed_form_and_sees_new_values() {
             let var = net.var(name).unwrap();
             var.set(&(var.as_detached_tensor() * 1.5).unwrap()).unwrap();
         }
+    }
+}
+
+#[test]
+fn a_fixed_network_keeps_its_values() {
+    for dtype in [DType::F32, DType::F64] {
+        let (graph, outputs) = graph();
+        let mut start = numbers(3);
+        let net =
+            CandleNet::new(graph, &Device::Cpu, dtype, |param| param.init.values(param.len(), &mut start));
+        let net = net.unwrap();
+        let images = images(2, 9, 12).to_dtype(dtype).unwrap();
+        let values = |maps: Vec<Tensor>| -> Vec<Vec<f32>> {
+            maps.iter().map(|map| flat(&map.to_dtype(DType::F32).unwrap())).collect()
+        };
+        let before = values(net.forward(&images, &outputs, Mode::Eval).unwrap());
+        let fixed = FixedNet::new(&net).unwrap();
+        assert_eq!(values(fixed.forward(&images, &outputs).unwrap()), before);
+        let var = net.var("stem.weight").unwrap();
+        var.set(&(var.as_detached_tensor() * 2.0).unwrap()).unwrap();
+        assert_ne!(values(net.forward(&images, &outputs, Mode::Eval).unwrap()), before);
+        assert_eq!(values(fixed.forward(&images, &outputs).unwrap()), before);
     }
 }
 
