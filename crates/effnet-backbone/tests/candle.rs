@@ -6,7 +6,9 @@ mod candle_features;
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{VarBuilder, VarMap};
-use effnet_backbone::candle::{EfficientNet, EfficientNetClassifier, EfficientNetError, Mode};
+use effnet_backbone::candle::{
+    EfficientNet, EfficientNetClassifier, EfficientNetError, Mode, config_of_file,
+};
 use effnet_backbone::{EfficientNetConfig, InputNormalization, NetworkSpec, Padding, Variant};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -196,16 +198,13 @@ fn files_give_the_reference_values() {
             let tolerance = entry.tolerance(&["rel_to_tensor_max", name]);
             assert_close_to_max(&format!("{}: {name}", entry.file), &flat(got), &want.f32(name), tolerance);
         };
-        let backbone = EfficientNet::load(&path, &Device::Cpu).unwrap();
-        let levels = backbone.features(&images, Mode::Eval).unwrap();
+        let levels = EfficientNet::load(&path, &Device::Cpu).unwrap().features(&images).unwrap();
         let with_config = EfficientNet::load_with(&path, &config, &Device::Cpu).unwrap();
-        for (level, other) in levels.iter().zip(with_config.features(&images, Mode::Eval).unwrap()) {
+        for (level, other) in levels.iter().zip(with_config.features(&images).unwrap()) {
             assert_eq!(flat(level), flat(&other));
         }
         let classifier = EfficientNetClassifier::load(&path, &Device::Cpu).unwrap();
-        for (number, (level, other)) in
-            (2..).zip(levels.iter().zip(classifier.features(&images, Mode::Eval).unwrap()))
-        {
+        for (number, (level, other)) in (2..).zip(levels.iter().zip(classifier.features(&images).unwrap())) {
             let name = format!("reduction_{number}");
             for (name, got) in [(&name, level), (&name, &other)] {
                 if want.has(name) {
@@ -214,10 +213,24 @@ fn files_give_the_reference_values() {
             }
         }
         if want.has("head") {
-            expect("head", &classifier.head_features(&images, Mode::Eval).unwrap());
+            expect("head", &classifier.head_features(&images).unwrap());
         }
-        expect("pooled", &classifier.pooled(&images, Mode::Eval).unwrap());
-        expect("logits", &classifier.logits(&images, Mode::Eval).unwrap());
+        expect("pooled", &classifier.pooled(&images).unwrap());
+        expect("logits", &classifier.logits(&images).unwrap());
+
+        // The start of fine-tuning: the caller's variables take over the file's weights.
+        let (map, config) = (VarMap::new(), config_of_file(&path).unwrap());
+        let vb = builder(&map, DType::F32);
+        let network = EfficientNetClassifier::new(&config, want.dims("logits")[1], vb.pp("net")).unwrap();
+        network.load_weights(&path).unwrap();
+        assert_eq!(
+            flat(&map.data().lock().unwrap()["net.conv_stem.weight"]),
+            entry.rule_weight("conv_stem.weight", &[32, 3, 3, 3])
+        );
+        expect("head", &network.head_features(&images, Mode::Eval).unwrap());
+        expect("pooled", &network.pooled(&images, Mode::Eval).unwrap());
+        expect("logits", &network.logits(&images, Mode::Eval).unwrap());
+        expect("reduction_5", &network.features(&images, Mode::Eval).unwrap()[3]);
     }
     assert!(checked > 0 || std::env::var_os("EFFYOLO_GOLDEN").is_some(), "no reference case was found");
 }

@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use effnet_scaling::{NetworkSpec, ScalingError, Variant};
 use net_candle::CandleNet;
-use net_graph::{Graph, Padding, Role};
+use net_graph::{Graph, Padding, Param, Role};
 use safetensors::SafeTensors;
 use serde::Deserialize;
 use std::collections::HashMap;
@@ -129,23 +129,48 @@ impl Checkpoint {
 
     /// The graph with the file's values.
     pub(super) fn net(&self, graph: Graph, device: &Device) -> Result<CandleNet, EfficientNetError> {
-        let params = graph.params().iter().filter(|param| param.role != Role::Constant);
-        let problem = |param: &net_graph::Param| match self.tensors.get(&param.name) {
+        self.check(&graph)?;
+        let vb = VarBuilder::from_tensors(self.tensors.clone(), DType::F32, device);
+        Ok(CandleNet::from_var_builder(graph, &vb, &mut || unreachable!("no parameter is missing"))?)
+    }
+
+    /// Sets the network's variables to the file's values.
+    pub(super) fn set(&self, net: &CandleNet) -> Result<(), EfficientNetError> {
+        self.check(net.graph())?;
+        for param in loaded(net.graph()) {
+            net.set(&param.name, &self.tensors[&param.name])?;
+        }
+        Ok(())
+    }
+
+    /// Lists all that is missing or mis-shaped.
+    fn check(&self, graph: &Graph) -> Result<(), EfficientNetError> {
+        let problem = |param: &Param| match self.tensors.get(&param.name) {
             None => Some(format!("`{}` is missing", param.name)),
             Some(found) if found.dims() != param.dims => {
                 Some(format!("`{}` is {:?}, expected {:?}", param.name, found.dims(), param.dims))
             }
             Some(_) => None,
         };
-        let problems: Vec<String> = params.filter_map(problem).collect();
-        if !problems.is_empty() {
-            return Err(self.unfit(&problems.join(", ")));
-        }
-        let vb = VarBuilder::from_tensors(self.tensors.clone(), DType::F32, device);
-        Ok(CandleNet::from_var_builder(graph, &vb, &mut || unreachable!("no parameter is missing"))?)
+        let problems: Vec<String> = loaded(graph).filter_map(problem).collect();
+        if problems.is_empty() { Ok(()) } else { Err(self.unfit(&problems.join(", "))) }
     }
 
     fn unfit(&self, problems: &str) -> EfficientNetError {
         EfficientNetError::Weights { path: self.path.clone(), problems: problems.to_string() }
     }
+}
+
+/// Parameters that a file holds.
+fn loaded(graph: &Graph) -> impl Iterator<Item = &Param> {
+    graph.params().iter().filter(|param| param.role != Role::Constant)
+}
+
+/// The configuration that the metadata of a converted safetensors file describes, with the levels of strides 4, 8, 16 and
+/// 32 and the published rates of dropping.
+///
+/// # Errors
+/// When the file cannot be read, or its metadata does not say what it is.
+pub fn config_of_file(path: impl AsRef<Path>) -> Result<EfficientNetConfig, EfficientNetError> {
+    Checkpoint::read(path.as_ref())?.config()
 }

@@ -3,7 +3,7 @@ use super::{EfficientNetError, Mode, unseeded};
 use crate::{EfficientNetConfig, efficientnet};
 use candle_core::{Device, Tensor};
 use candle_nn::VarBuilder;
-use net_candle::CandleNet;
+use net_candle::{CandleNet, FixedNet};
 use net_graph::{Backbone, Builder, Graph, Level, NodeId};
 use std::path::Path;
 
@@ -41,15 +41,16 @@ impl EfficientNet {
         Ok(Self::from_net(CandleNet::from_var_builder(graph, &vb, uniform)?, levels))
     }
 
-    /// Weights of a safetensors file with timm's names, in `f32`. The file's metadata says the variant and how it was
-    /// trained; the levels are those of strides 4, 8, 16 and 32. Weights of the classifier are not read.
+    /// The weights of a safetensors file with timm's names, in `f32`, to extract features with. The file's metadata says
+    /// the variant and how it was trained; the levels are those of strides 4, 8, 16 and 32. Weights of the classifier
+    /// are not read. To train on, see [`EfficientNet::load_weights`].
     ///
     /// # Errors
     /// When the file cannot be read, its metadata does not say what it is, or weights are missing or mis-shaped (all
     /// are listed).
-    pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self, EfficientNetError> {
+    pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<FeatureExtractor, EfficientNetError> {
         let checkpoint = Checkpoint::read(path.as_ref())?;
-        Self::from_checkpoint(&checkpoint, &checkpoint.config()?, device)
+        FeatureExtractor::from_checkpoint(&checkpoint, &checkpoint.config()?, device)
     }
 
     /// [`EfficientNet::load`] for a file without metadata, or for other levels.
@@ -60,17 +61,26 @@ impl EfficientNet {
         path: impl AsRef<Path>,
         config: &EfficientNetConfig,
         device: &Device,
-    ) -> Result<Self, EfficientNetError> {
-        Self::from_checkpoint(&Checkpoint::read(path.as_ref())?, config, device)
+    ) -> Result<FeatureExtractor, EfficientNetError> {
+        FeatureExtractor::from_checkpoint(&Checkpoint::read(path.as_ref())?, config, device)
     }
 
-    fn from_checkpoint(
-        checkpoint: &Checkpoint,
-        config: &EfficientNetConfig,
-        device: &Device,
-    ) -> Result<Self, EfficientNetError> {
-        let (graph, levels) = graph(config)?;
-        Ok(Self::from_net(checkpoint.net(graph, device)?, levels))
+    /// Sets the variables to the weights of a safetensors file with timm's names (without the prefix of the
+    /// `VarBuilder`): the start of fine-tuning. [`super::config_of_file`] gives the configuration that fits the file.
+    ///
+    /// # Errors
+    /// As for [`EfficientNet::load`]; nothing is set where weights are missing or mis-shaped.
+    pub fn load_weights(&self, path: impl AsRef<Path>) -> Result<(), EfficientNetError> {
+        Checkpoint::read(path.as_ref())?.set(&self.net)
+    }
+
+    /// The network with the values of this moment, to extract features with.
+    ///
+    /// # Errors
+    /// When candle fails.
+    pub fn fix(&self) -> Result<FeatureExtractor, EfficientNetError> {
+        let (levels, outputs) = (self.levels.clone(), self.outputs.clone());
+        Ok(FeatureExtractor { net: FixedNet::new(&self.net)?, levels, outputs })
     }
 
     fn from_net(net: CandleNet, levels: Vec<Level>) -> Self {
@@ -101,6 +111,38 @@ impl EfficientNet {
     /// others; see [`CandleNet::freeze`].
     pub fn freeze(&mut self, is_frozen: impl Fn(&str) -> bool) {
         self.net.freeze(is_frozen);
+    }
+}
+
+/// An EfficientNet with fixed weights that gives feature levels.
+#[derive(Debug)]
+pub struct FeatureExtractor {
+    net: FixedNet,
+    levels: Vec<Level>,
+    outputs: Vec<NodeId>,
+}
+
+impl FeatureExtractor {
+    fn from_checkpoint(
+        checkpoint: &Checkpoint,
+        config: &EfficientNetConfig,
+        device: &Device,
+    ) -> Result<Self, EfficientNetError> {
+        let (graph, levels) = graph(config)?;
+        EfficientNet::from_net(checkpoint.net(graph, device)?, levels).fix()
+    }
+
+    /// The feature levels, as [`EfficientNet::features`] gives them in evaluation.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn features(&self, images: &Tensor) -> Result<Vec<Tensor>, EfficientNetError> {
+        Ok(self.net.forward(images, &self.outputs)?)
+    }
+
+    /// Stride and channels of each level, strides increasing.
+    pub fn levels(&self) -> &[Level] {
+        &self.levels
     }
 }
 

@@ -1,8 +1,9 @@
 //! The family as ordinary candle code (feature `candle`).
 //!
 //! [`EfficientNet`] gives feature levels, [`EfficientNetClassifier`] also head features and class scores. Parameters are
-//! variables of the caller's `VarMap` under timm's names, and gradients join the caller's tape. In `f32` on the CPU
-//! the whole network is one compiled operation; elsewhere it is composed of candle's operations
+//! variables of the caller's `VarMap` under timm's names, and gradients join the caller's tape. With fixed weights, such
+//! as those of a file, the two are a [`FeatureExtractor`] and an [`ImageClassifier`]. In `f32` on the CPU the whole
+//! network is one compiled operation; elsewhere it is composed of candle's operations
 //! ([`net_candle::CandleNet::forward`]).
 //!
 //! ```
@@ -32,7 +33,8 @@ mod classifier;
 mod error;
 mod features;
 
-pub use classifier::EfficientNetClassifier;
+pub use checkpoint::config_of_file;
+pub use classifier::{EfficientNetClassifier, ImageClassifier};
 pub use error::EfficientNetError;
-pub use features::EfficientNet;
+pub use features::{EfficientNet, FeatureExtractor};
 pub use net_candle::{Mode, unseeded};
