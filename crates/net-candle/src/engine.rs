@@ -4,7 +4,7 @@ use crate::CandleNetError;
 use crate::inference::Inference;
 use crate::training::{Pass, Plans, run_on_tape};
 use candle_core::{Tensor, Var};
-use net_cpu::{Isa, NetError, ParamLayout, Params};
+use net_cpu::{Isa, NetError, ParamLayout, Params, TrainPlan};
 use net_graph::{Graph, NodeId, Op, ParamId, Shape};
 use std::sync::{Arc, Mutex};
 
@@ -47,8 +47,8 @@ impl Engine {
         self.inference.lock().expect("no run has panicked").run(images, outputs)
     }
 
-    /// The outputs by batch statistics, which the running ones follow, on the tape of the variables that are not
-    /// frozen. `None` if a node has no kernel.
+    /// The outputs by batch statistics, which the running ones follow, on the tape of the images and of the
+    /// variables that are not frozen. `None` if a node has no kernel.
     pub(crate) fn train(
         &self,
         vars: &[Var],
@@ -59,15 +59,17 @@ impl Engine {
     ) -> Result<Option<Vec<Tensor>>, CandleNetError> {
         let (batch, _, height, width) = images.dims4().map_err(CandleNetError::Candle)?;
         let size = (batch, height, width);
+        let image_grad = images.track_op();
         let lay_out = || {
             let is_frozen = |name: &str| {
                 let index = self.graph.params().iter().position(|param| param.name == name);
                 index.is_some_and(|index| frozen[index])
             };
             let (graph, layout) = (self.graph.clone(), self.layout.clone());
-            net_cpu::TrainPlan::new(graph, layout, outputs, size, self.isa, &is_frozen)
+            let plan = if image_grad { TrainPlan::with_image_grad } else { TrainPlan::new };
+            plan(graph, layout, outputs, size, self.isa, &is_frozen)
         };
-        let plan = match self.plans.take((outputs.to_vec(), size, frozen.to_vec()), lay_out) {
+        let plan = match self.plans.take((outputs.to_vec(), size, frozen.to_vec(), image_grad), lay_out) {
             Err(NetError::Unsupported { .. }) => return Ok(None),
             plan => plan?,
         };

@@ -163,8 +163,9 @@ impl CandleNet {
     /// each of the shape that [`Graph::shapes`] tells.
     ///
     /// In `f32` on the CPU the whole graph runs on net-cpu's plans, as one operation on the tape: its gradients reach
-    /// the parameters. Composed operations run on other devices, in `f64`, where the images are on the tape (plans give
-    /// no gradient of the images), where a node has no kernel, and in training where one output is a part of another.
+    /// the parameters and, where they are on the tape, the images. Composed operations run on other devices, in `f64`, in
+    /// evaluation of images that are on the tape, where a node has no kernel, and in training where one output is a part
+    /// of another.
     ///
     /// # Errors
     /// When the images are not of the graph's channels or of the network's number type, their size does not fit the
@@ -176,8 +177,12 @@ impl CandleNet {
         mut mode: Mode<'_>,
     ) -> Result<Vec<Tensor>, CandleNetError> {
         self.check_images(images)?;
-        let is_compiled = !outputs.is_empty() && !images.track_op();
-        if let Some(engine) = self.engine.as_ref().filter(|_| is_compiled) {
+        let engine = match &mode {
+            Mode::Eval if images.track_op() => None,
+            _ if outputs.is_empty() => None,
+            _ => self.engine.as_ref(),
+        };
+        if let Some(engine) = engine {
             let maps = match &mut mode {
                 Mode::Eval => {
                     engine.refresh(&self.vars)?;

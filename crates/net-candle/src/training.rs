@@ -2,14 +2,14 @@
 
 use crate::engine::{KEPT, Size};
 use crate::host::{self, with_values};
-use candle_core::{CpuStorage, CustomOp2, Device, Error, Layout, Result, Shape, Tensor, Var};
+use candle_core::{CpuStorage, CustomOp2, DType, Device, Error, Layout, Result, Shape, Tensor, Var};
 use net_cpu::{Images, NetError, Params, Slot, TrainPlan};
 use net_graph::{NodeId, ParamId};
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
-/// What a plan is compiled for: outputs, size, and which parameters are frozen.
-type Key = (Vec<NodeId>, Size, Vec<bool>);
+/// What a plan is compiled for: outputs, size, which parameters are frozen, and whether images get a gradient.
+type Key = (Vec<NodeId>, Size, Vec<bool>, bool);
 
 /// Plans that no tape holds, the last used one last.
 #[derive(Debug, Default)]
@@ -128,6 +128,13 @@ impl Pass {
         Ok(self.learnt.iter().map(|range| &all[range.clone()]).collect::<Vec<_>>().concat())
     }
 
+    /// The gradient of the images `[B, C, H, W]`, after a backward pass.
+    fn image_gradient(&mut self, len: usize) -> Vec<f32> {
+        let mut values = vec![0.0; len];
+        self.lease.plan().image_grad_nchw(&mut values);
+        values
+    }
+
     fn shapes(&mut self) -> Vec<[usize; 4]> {
         let plan = self.lease.plan();
         (0..self.outputs).map(|index| plan.output_shape(index).dims()).collect()
@@ -189,7 +196,15 @@ impl CustomOp2 for GraphOp {
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let mut pass = self.pass.lock().expect("no pass has panicked");
         let values = with_values(images, |images| with_values(grad, |grad| pass.backward(images, grad)))???;
-        Ok((None, Some(Tensor::from_vec(values, learnt.shape(), &Device::Cpu)?)))
+        let by_image = match images.track_op() {
+            true => Some(Tensor::from_vec(
+                pass.image_gradient(images.elem_count()),
+                images.shape(),
+                &Device::Cpu,
+            )?),
+            false => None,
+        };
+        Ok((by_image, Some(Tensor::from_vec(values, learnt.shape(), &Device::Cpu)?)))
     }
 }
 
@@ -210,15 +225,13 @@ pub(crate) fn run_on_tape(
     }
     let shapes = pass.shapes();
     let images = images.contiguous()?;
-    let flat = if learnt.is_empty() {
-        let values = with_values(&images, |values| pass.forward(values))??;
-        let len = values.len();
-        Tensor::from_vec(values, len, &Device::Cpu)?
-    } else {
-        let parts = learnt.iter().map(|id| vars[id.0].flatten_all()).collect::<Result<Vec<_>>>()?;
-        let followed = followed.iter().map(|id| (*id, vars[id.0].clone())).collect();
-        images.apply_op2(&Tensor::cat(&parts, 0)?, GraphOp { pass: Mutex::new(pass), followed })?
+    let parts = learnt.iter().map(|id| vars[id.0].flatten_all()).collect::<Result<Vec<_>>>()?;
+    let learnt = match parts.is_empty() {
+        true => Tensor::zeros(0, DType::F32, &Device::Cpu)?,
+        false => Tensor::cat(&parts, 0)?,
     };
+    let followed = followed.iter().map(|id| (*id, vars[id.0].clone())).collect();
+    let flat = images.apply_op2(&learnt, GraphOp { pass: Mutex::new(pass), followed })?;
     let mut start = 0;
     let output = |dims: [usize; 4]| {
         let len = dims.iter().product();

@@ -238,20 +238,61 @@ fn values_set_before_the_backward_pass_do_not_change_it() {
     assert_eq!(gradient(true), gradient(false));
 }
 
+/// What reads the image first.
+type First = fn(&mut Builder, NodeId) -> Result<NodeId, net_graph::GraphError>;
+
+const FIRSTS: &[(&str, First)] = &[
+    ("convolution", |b, x| b.conv("first", x, 6, conv(3, 2, 1), Init::Uniform { bound: 0.5 }, None)),
+    ("normalisation", |b, x| {
+        let x = b.channel_affine("normalise", x, &[2.0, 1.0, 0.5], &[-0.1, 0.0, 0.2])?;
+        b.conv("first", x, 6, conv(3, 2, 1), Init::Uniform { bound: 0.5 }, None)
+    }),
+    ("depthwise convolution", |b, x| {
+        b.conv("first", x, 3, conv(3, 1, 3), Init::Uniform { bound: 0.5 }, None)
+    }),
+    ("batch norm", |b, x| b.batch_norm("first", x, 1e-3, 0.1)),
+    ("a part", |b, x| b.slice("first", x, 1, 2)),
+    ("two readers", |b, x| {
+        let y = b.activation("first", x, Activation::Sigmoid)?;
+        b.add("second", x, y)
+    }),
+];
+
 #[test]
 fn images_on_the_tape_get_their_gradient() {
-    let (net, outputs) = network();
-    let images = Var::from_tensor(&images(2, 9, 12)).unwrap();
-    let gradient = |composed: bool| {
-        let mut uniform = numbers(1);
-        let mode = Mode::Train { uniform: &mut uniform };
-        let maps = match composed {
-            true => net.forward_composed(&images, &outputs, mode).unwrap(),
-            false => net.forward(&images, &outputs, mode).unwrap(),
-        };
-        flat(loss(&maps).backward().unwrap().get(&images).unwrap())
-    };
-    assert_eq!(gradient(false), gradient(true));
+    for (name, first) in FIRSTS {
+        for is_training in [true, false] {
+            for frozen in ["nothing", "first", ""] {
+                let mut b = Builder::new();
+                let image = b.input("image", 3).unwrap();
+                let x = first(&mut b, image).unwrap();
+                let x = b.activation("act", x, Activation::Silu).unwrap();
+                let y = b.conv("last", x, 5, conv(3, 2, 1), Init::Uniform { bound: 0.5 }, None).unwrap();
+                let outputs = [y, x];
+                let values = |param: &net_graph::Param| param.init.values(param.len(), &mut numbers(3));
+                let mut net = CandleNet::new(b.finish(), &Device::Cpu, DType::F32, values).unwrap();
+                net.freeze(|param| param.starts_with(frozen));
+                let images = Var::from_tensor(&images(2, 9, 12)).unwrap();
+                let gradient = |composed: bool| {
+                    let mut uniform = || unreachable!("nothing is dropped");
+                    let mode = match is_training {
+                        true => Mode::Train { uniform: &mut uniform },
+                        false => Mode::Eval,
+                    };
+                    let maps = match composed {
+                        true => net.forward_composed(&images, &outputs, mode).unwrap(),
+                        false => net.forward(&images, &outputs, mode).unwrap(),
+                    };
+                    let gradients = loss(&maps).backward().unwrap();
+                    let last = gradients.get(net.var("last.weight").unwrap());
+                    assert_eq!(last.is_some(), is_training && !frozen.is_empty());
+                    flat(gradients.get(&images).unwrap())
+                };
+                let what = format!("{name}, training {is_training}, frozen `{frozen}`");
+                assert_close_to_max(&what, &gradient(false), &gradient(true), 1e-5);
+            }
+        }
+    }
 }
 
 #[test]
