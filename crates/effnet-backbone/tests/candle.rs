@@ -301,6 +301,34 @@ fn a_files_normalisation_is_applied() {
 }
 
 #[test]
+fn real_weights_give_the_reference_logits() {
+    let Some(folder) = test_support::weights_dir("effnet-backbone: real_weights_give_the_reference_logits")
+    else {
+        return;
+    };
+    for entry in entries("effnet_real_weights") {
+        let variant = entry.file.trim_start_matches("real_").trim_end_matches(".safetensors");
+        let config = EfficientNetConfig::tensorflow(&Variant::find(variant).unwrap());
+        let path = folder.join(format!("efficientnet_{variant}.safetensors"));
+        let classifier = EfficientNetClassifier::load_with(&path, &config, &Device::Cpu).unwrap();
+        let backbone = EfficientNet::load_with(&path, &config, &Device::Cpu).unwrap();
+        let want = entry.tensors();
+        for name in want.names() {
+            let Some(photo) = name.strip_suffix("/input") else { continue };
+            // The reference's inputs are normalised to [-1, 1]; the network does that itself.
+            let input = Tensor::from_vec(want.f32(&name), want.dims(&name), &Device::Cpu).unwrap();
+            let images = input.affine(0.5, 0.5).unwrap();
+            let logits = classifier.logits(&images).unwrap();
+            let expected = want.f32(&format!("{photo}/logits"));
+            assert_close(photo, &flat(&logits), &expected, entry.tolerance(&["logits_abs"]));
+            let levels = backbone.features(&images).unwrap();
+            let expected = want.f32(&format!("{photo}/reduction_5"));
+            assert_close_to_max(photo, &flat(&levels[3]), &expected, 1e-4);
+        }
+    }
+}
+
+#[test]
 fn the_loss_of_the_example_falls() {
     let history = candle_features::train().unwrap();
     assert!(history.iter().all(|loss| loss.is_finite()), "{history:?}");
