@@ -1,5 +1,5 @@
-//! One EfficientNet stage trained three ways: candle's own layers on its tape, the composed form on the same tape, and
-//! the static schedule. Why the CPU path is a schedule.
+//! One EfficientNet stage trained four ways: candle's own layers on its tape, the composed form on the same tape, the
+//! static schedule as one operation of that tape, and the schedule alone. Why the CPU path is a schedule.
 
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{BatchNorm, Conv2dConfig, ModuleT, VarBuilder, VarMap};
@@ -114,8 +114,11 @@ fn tape_against_schedule(criterion: &mut Criterion) {
 
     // Every way gives the same map before it is timed.
     let want: Vec<f32> = flat(&stock.forward(&tensor).expect("candle runs"));
-    let composed = net.forward(&tensor, &[out], Mode::Train { uniform: &mut || 0.5 }).expect("candle runs");
+    let composed =
+        net.forward_composed(&tensor, &[out], Mode::Train { uniform: &mut || 0.5 }).expect("candle runs");
     assert_same("composed", &flat(&composed[0]), &want);
+    let compiled = net.forward(&tensor, &[out], Mode::Train { uniform: &mut || 0.5 }).expect("candle runs");
+    assert_same("compiled", &flat(&compiled[0]), &want);
     plan.forward(&mut params, Images::Nchw(&images), &mut || 0.5).expect("runs");
     let rows = plan.output(0);
     let ours: Vec<f32> = (0..want.len())
@@ -133,6 +136,14 @@ fn tape_against_schedule(criterion: &mut Criterion) {
         bencher.iter(|| stock.forward(&tensor).and_then(|y| y.sum_all()?.backward()).expect("candle runs"));
     });
     group.bench_function("composed on candle's tape", |bencher| {
+        bencher.iter(|| {
+            let maps = net
+                .forward_composed(&tensor, &[out], Mode::Train { uniform: &mut || 0.5 })
+                .expect("candle runs");
+            maps[0].sum_all().and_then(|sum| sum.backward()).expect("candle runs")
+        });
+    });
+    group.bench_function("static schedule on candle's tape", |bencher| {
         bencher.iter(|| {
             let maps =
                 net.forward(&tensor, &[out], Mode::Train { uniform: &mut || 0.5 }).expect("candle runs");

@@ -1,11 +1,4 @@
-//! CPU kernels: slices in, slices out.
-//!
-//! Maps are NHWC with a leading dimension ([`MapRef`], [`MapMut`]), so that a 1x1 convolution is a plain matrix
-//! product, depthwise convolution and pooling vectorise over channels, and joining or splitting channels is an address.
-//! Every entry takes the instruction set to use ([`Isa`]), detected once at run time; each kernel has a plain reference
-//! and equals it on every instruction set within its stated bound.
-//!
-//! This is the only crate of the workspace that contains `unsafe`. It knows no model and no file.
+#![doc = include_str!("../README.md")]
 
 pub mod activation;
 mod bands;

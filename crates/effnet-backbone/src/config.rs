@@ -1,4 +1,4 @@
-use effnet_scaling::NetworkSpec;
+use effnet_scaling::{NetworkSpec, Variant};
 use net_graph::Padding;
 
 /// What a checkpoint's images were normalised with: `x * scale[c] + shift[c]` on RGB values in `[0, 1]`.
@@ -20,6 +20,11 @@ impl InputNormalization {
     /// To `[-1, 1]`: the Lite variants, as timm runs them.
     pub fn lite() -> Self {
         Self::from_mean_std([0.5; 3], [0.5; 3])
+    }
+
+    /// `(byte - 127) / 128`: the Lite variants, as TensorFlow runs them.
+    pub fn lite_tensorflow() -> Self {
+        Self::from_mean_std([127.0 / 255.0; 3], [128.0 / 255.0; 3])
     }
 
     /// `(x - mean) / std`.
@@ -56,4 +61,34 @@ pub struct EfficientNetConfig {
     pub prefix: String,
     /// Which reductions are levels of the backbone, from 1 (stride 2) up, strictly increasing.
     pub reductions: Vec<usize>,
+}
+
+impl EfficientNetConfig {
+    /// A published variant to be trained from scratch: symmetric padding, batch-norm epsilon 1e-3 and momentum 0.01,
+    /// drop-path 0.2, the variant's dropout, images as they are, no prefix, levels of strides 4, 8, 16 and 32.
+    pub fn from_scratch(variant: &Variant) -> Self {
+        EfficientNetConfig {
+            spec: variant.network(),
+            padding: Padding::Symmetric,
+            bn_eps: 1e-3,
+            bn_momentum: 0.01,
+            drop_path: 0.2,
+            dropout: variant.dropout,
+            normalization: None,
+            prefix: String::new(),
+            reductions: vec![2, 3, 4, 5],
+        }
+    }
+
+    /// A published variant as its weights were trained with TensorFlow (timm's `tf_efficientnet_...`): its padding, and
+    /// the input normalisation that the weights expect. All else as for [`EfficientNetConfig::from_scratch`].
+    pub fn tensorflow(variant: &Variant) -> Self {
+        let normalization =
+            if variant.is_lite() { InputNormalization::lite() } else { InputNormalization::imagenet() };
+        EfficientNetConfig {
+            padding: Padding::Same,
+            normalization: Some(normalization),
+            ..Self::from_scratch(variant)
+        }
+    }
 }

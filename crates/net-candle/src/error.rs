@@ -1,4 +1,5 @@
 use candle_core::DType;
+use net_cpu::NetError;
 use net_graph::GraphError;
 
 /// What can go wrong when a graph is run on candle tensors.
@@ -15,6 +16,10 @@ pub enum CandleNetError {
     UnknownParam { param: String },
     #[error("images: expected [B, {channels}, H, W] of {dtype:?}, got {got}")]
     Images { channels: usize, dtype: DType, got: String },
+    #[error("compiled graph: {0}")]
+    Compiled(#[from] NetError),
+    #[error("compiled graph: {0}")]
+    Candle(candle_core::Error),
     #[error(transparent)]
     Graph(#[from] GraphError),
     #[error("node `{node}` ({kind}): {source}")]

@@ -1,9 +1,11 @@
 use crate::batch_norm::BatchNorm;
+use crate::engine::Engine;
 use crate::{CandleNetError, activation, conv, decode, drop, resample};
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{Init, VarBuilder};
 use net_graph::{Graph, Node, NodeId, Op, Param, ParamId, Role};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// How a network runs.
 pub enum Mode<'a> {
@@ -15,7 +17,8 @@ pub enum Mode<'a> {
     ///
     /// Numbers are drawn node by node, in the order of the graph, for the nodes that the outputs need and whose rate
     /// is above 0: [`Op::DropPath`] draws one number an image, in the order of the batch; [`Op::Dropout`] one number a
-    /// value, in the order `[B, C, H, W]`. What drew `u` is dropped if `u < rate`.
+    /// value, in the order `[B, C, H, W]`. What drew `u` is dropped if `u < rate`. Where nothing is dropped no number
+    /// is drawn.
     Train {
         /// Gives numbers in `[0, 1)`.
         uniform: &'a mut dyn FnMut() -> f64,
@@ -28,7 +31,9 @@ pub enum Mode<'a> {
 /// a shared reference.
 #[derive(Debug)]
 pub struct CandleNet {
-    graph: Graph,
+    graph: Arc<Graph>,
+    /// For `f32` on the CPU.
+    engine: Option<Engine>,
     device: Device,
     dtype: DType,
     vars: Vec<Var>, // by ParamId
@@ -98,13 +103,17 @@ impl CandleNet {
         let names = graph.params().iter().map(|param| param.name.clone());
         let ids = names.enumerate().map(|(i, name)| (name, ParamId(i))).collect();
         let frozen = vec![false; vars.len()];
-        Ok(CandleNet { graph, device: device.clone(), dtype, vars, frozen, ids })
+        let graph = Arc::new(graph);
+        let is_compiled = device.is_cpu() && dtype == DType::F32;
+        let engine = is_compiled.then(|| Engine::new(graph.clone()));
+        Ok(CandleNet { graph, engine, device: device.clone(), dtype, vars, frozen, ids })
     }
 
     /// Freezes the parameters whose names `is_frozen` holds for, and no others: they get no gradient, and a batch norm
     /// whose scale is frozen runs by its running statistics in training too, which then stay as they are.
     pub fn freeze(&mut self, is_frozen: impl Fn(&str) -> bool) {
         self.frozen = self.graph.params().iter().map(|param| is_frozen(&param.name)).collect();
+        self.engine.iter().for_each(Engine::release);
     }
 
     /// The graph.
@@ -153,10 +162,72 @@ impl CandleNet {
     /// Runs the nodes that `outputs` need on `images` `[B, C, H, W]`, and returns the outputs' values in that order,
     /// each of the shape that [`Graph::shapes`] tells.
     ///
+    /// In `f32` on the CPU the whole graph runs on net-cpu's plans, as one operation on the tape: its gradients reach
+    /// the parameters and, where they are on the tape, the images. Composed operations run on other devices, in `f64`, in
+    /// evaluation of images that are on the tape, where a node has no kernel, and in training where one output is a part
+    /// of another.
+    ///
     /// # Errors
     /// When the images are not of the graph's channels or of the network's number type, their size does not fit the
     /// graph, or candle fails.
     pub fn forward(
+        &self,
+        images: &Tensor,
+        outputs: &[NodeId],
+        mut mode: Mode<'_>,
+    ) -> Result<Vec<Tensor>, CandleNetError> {
+        self.check_images(images)?;
+        let engine = match &mode {
+            Mode::Eval if images.track_op() => None,
+            _ if outputs.is_empty() => None,
+            _ => self.engine.as_ref(),
+        };
+        if let Some(engine) = engine {
+            let maps = match &mut mode {
+                Mode::Eval => {
+                    engine.refresh(&self.vars)?;
+                    engine.infer(images, outputs)?
+                }
+                Mode::Train { uniform } => {
+                    engine.train(&self.vars, &self.frozen, images, outputs, uniform)?
+                }
+            };
+            if let Some(maps) = maps {
+                return Ok(maps);
+            }
+        }
+        self.forward_composed(images, outputs, mode)
+    }
+
+    /// Evaluation, by the values of the last refresh where it is compiled.
+    pub(crate) fn infer(&self, images: &Tensor, outputs: &[NodeId]) -> Result<Vec<Tensor>, CandleNetError> {
+        self.check_images(images)?;
+        let is_compiled = !outputs.is_empty() && !images.track_op();
+        if let Some(engine) = self.engine.as_ref().filter(|_| is_compiled)
+            && let Some(maps) = engine.infer(images, outputs)?
+        {
+            return Ok(maps);
+        }
+        self.forward_composed(images, outputs, Mode::Eval)
+    }
+
+    /// The same network over copies of its variables, which nobody else holds.
+    pub(crate) fn with_own_values(&self) -> Result<Self, CandleNetError> {
+        let copies = self.graph.params().iter().zip(&self.vars).map(|(param, var)| {
+            let copy = var.as_detached_tensor().copy();
+            copy.and_then(|copy| Var::from_tensor(&copy)).map_err(in_param(param))
+        });
+        let vars = copies.collect::<Result<_, _>>()?;
+        let net = Self::from_vars((*self.graph).clone(), &self.device, self.dtype, vars)?;
+        net.engine.iter().try_for_each(|engine| engine.refresh(&net.vars))?;
+        Ok(net)
+    }
+
+    /// [`CandleNet::forward`] by candle's own operations, whatever the device and number type.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn forward_composed(
         &self,
         images: &Tensor,
         outputs: &[NodeId],

@@ -3,7 +3,9 @@
 use crate::class_loss::background_loss;
 use crate::dfl::{dfl_loss, distributions, expected_distances_into};
 use crate::exponential::sigmoid;
-use crate::{Assigner, BoxLoss, GroundTruth, LossError, Match, Overlap, Predictions, Targets, TaskAligned};
+use crate::{
+    Assigner, BoxLoss, GroundTruth, LossError, Match, Overlap, Predictions, Rules, Targets, TaskAligned,
+};
 use box_geometry::{AnchorGrid, Xyxy, dist2bbox};
 use rayon::prelude::*;
 use std::cell::RefCell;
@@ -77,6 +79,19 @@ pub struct DetectionLoss<A = TaskAligned, L = Overlap> {
     pub(crate) assigner: A,
     pub(crate) box_loss: L,
     pub(crate) label_smoothing: f64,
+}
+
+impl DetectionLoss {
+    /// The loss of YOLOv8 as published: 16 bins a side, gains 7.5, 0.5 and 1.5, 10 anchor points an object at exponents
+    /// 0.5 and 6, CIoU.
+    ///
+    /// # Errors
+    /// With no class.
+    pub fn yolov8(classes: usize, rules: Rules) -> Result<Self, LossError> {
+        let gains = Gains { boxes: 7.5, class: 0.5, dfl: 1.5 };
+        let assigner = TaskAligned { topk: 10, alpha: 0.5, beta: 6.0, rules };
+        Self::new(classes, 16, gains, assigner, Overlap::Ciou)
+    }
 }
 
 impl<A: Assigner, L: BoxLoss> DetectionLoss<A, L> {

@@ -1,10 +1,4 @@
-//! The YOLOv8 detection loss: task-aligned assigner, CIoU, DFL and class loss.
-//!
-//! [`DetectionLoss`] works on slices: values and the analytic gradient in one pass, parallel over images, with the same
-//! bits for any number of threads. With the feature `candle` the same loss is composed of candle operations
-//! (`DetectionLoss::forward`) and joins the caller's tape, on any device and in `f64`.
-//!
-//! Dimension letters: B images, A anchor points, R distribution bins a side, K classes.
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 mod assigner;
@@ -19,6 +13,7 @@ mod targets;
 mod tensor;
 
 pub use assigner::{Assigner, DecodedPredictions, Match, Predictions, Rules, TaskAligned};
+pub use box_geometry::{AnchorGrid, CxCyWh, Size, Xyxy};
 pub use detection::{Assignments, DetectionLoss, Gains, LossParts, LossValue};
 pub use dfl::{dfl_loss, expected_distances};
 pub use error::LossError;

@@ -78,6 +78,13 @@ impl Forward {
     }
 }
 
+impl Schedule {
+    /// The step that takes the images in.
+    pub(crate) fn images(&self) -> Option<Forward> {
+        self.forward.iter().copied().find(|step| matches!(step, Forward::Images { .. }))
+    }
+}
+
 impl Backward {
     /// Values that the step reads.
     pub(crate) fn values(&self, graph: &Graph) -> Vec<NodeId> {
@@ -112,6 +119,7 @@ pub(crate) fn schedule(
     consumers: &Consumers,
     outputs: &[NodeId],
     frozen: &dyn Fn(&str) -> bool,
+    image_grad: bool,
 ) -> Result<Schedule, NetError> {
     let forward = forward_steps(graph, consumers)?;
     let mut computed = vec![false; graph.nodes().len()];
@@ -120,7 +128,7 @@ pub(crate) fn schedule(
     let values = Placement::new(graph, &computed, &identity);
     let trained: Vec<bool> =
         graph.params().iter().map(|param| param.role.is_trained() && !frozen(&param.name)).collect();
-    let wants_grad = wants_grad(graph, &trained);
+    let wants_grad = wants_grad(graph, &trained, image_grad);
     let grads = place_grads(graph, consumers, &forward, &values);
     let mut backward = BackwardCompiler::new(graph, &grads, &wants_grad);
     outputs.iter().for_each(|id| backward.mark(*id));
@@ -154,6 +162,13 @@ fn forward_steps(graph: &Graph, consumers: &Consumers) -> Result<Vec<Forward>, N
             Op::DecodeDetections { .. } => {
                 return Err(unsupported(graph, id, "training reads the raw maps of the head"));
             }
+            Op::Conv2d { conv, .. } if !has_kernel(graph, id, conv.groups) => {
+                return Err(unsupported(
+                    graph,
+                    id,
+                    "only dense and depthwise convolutions have a CPU kernel",
+                ));
+            }
             op if is_identity(op) => continue,
             _ => Forward::Node(id),
         };
@@ -163,12 +178,19 @@ fn forward_steps(graph: &Graph, consumers: &Consumers) -> Result<Vec<Forward>, N
     Ok(steps)
 }
 
-/// By node: a trained parameter lies at it or before it.
-fn wants_grad(graph: &Graph, trained: &[bool]) -> Vec<bool> {
+/// A convolution is dense, or has a filter for every channel.
+fn has_kernel(graph: &Graph, id: NodeId, groups: usize) -> bool {
+    let node = graph.node(id);
+    groups == 1 || (groups == node.channels && groups == graph.node(node.inputs[0]).channels)
+}
+
+/// By node: a trained parameter, or an image whose gradient is wanted, lies at it or before it.
+fn wants_grad(graph: &Graph, trained: &[bool], image_grad: bool) -> Vec<bool> {
     let mut wants = vec![false; graph.nodes().len()];
     for id in graph.ids() {
         let node = graph.node(id);
-        wants[id.0] = node.op.params().iter().any(|param| trained[param.0])
+        wants[id.0] = (image_grad && node.op == Op::Input)
+            || node.op.params().iter().any(|param| trained[param.0])
             || node.inputs.iter().any(|input| wants[input.0]);
     }
     wants
