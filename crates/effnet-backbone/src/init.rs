@@ -6,7 +6,11 @@ pub(crate) fn conv_init(kernel: usize, out: usize) -> Init {
     Init::Normal { std: (2.0 / (kernel * kernel * out) as f64).sqrt() }
 }
 
-/// Uniform within `1 / sqrt(outputs)`.
+/// Classes that the range of a classifier's weights was made for.
+const IMAGENET_CLASSES: usize = 1000;
+
+/// Uniform within `1 / sqrt(outputs)`, as the published networks start, but as if there were at least as many outputs
+/// as ImageNet has: a network of ten classes would otherwise start with logits of many units and unlearn them first.
 pub(crate) fn linear_init(outputs: usize) -> Init {
-    Init::Uniform { bound: 1.0 / (outputs as f64).sqrt() }
+    Init::Uniform { bound: 1.0 / (outputs.max(IMAGENET_CLASSES) as f64).sqrt() }
 }

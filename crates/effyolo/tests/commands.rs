@@ -109,7 +109,7 @@ fn a_classifier_is_trained_validated_and_run() {
     write_classes(folder);
     let train = ["train", "--task", "classify", "--model", "classes.yaml", "--data", ".", "--seed", "2"];
     let report = json(folder, &train);
-    assert_eq!((&report["task"], &report["epochs"]), (&"classify".into(), &10.into()));
+    assert_eq!((&report["task"], &report["epochs"]), (&"classify".into(), &14.into()));
     assert!(report["top1"].as_f64().unwrap() >= 0.75 && report["top5"] == 1.0, "{report}");
     let weights = report["weights"].as_str().unwrap();
     let validation = json(folder, &["val", "--weights", weights, "--data", "."]);

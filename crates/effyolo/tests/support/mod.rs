@@ -97,7 +97,7 @@ pub(crate) fn write_classes(folder: &Path) {
 
 const CLASSIFIER: &str = "
 task: classify
-backbone: {name: efficientnet-lite0, width: 0.5, depth: 0.5, bn_momentum: 0.2}
+backbone: {name: efficientnet-lite0, width: 0.5, depth: 0.5, bn_momentum: 0.3}
 classes: 1000
-train: {epochs: 10, imgsz: 32, batch: 6, nbs: 6, lr0: 0.005, warmup_epochs: 0, ema_tau: 5}
+train: {epochs: 14, imgsz: 64, batch: 8, nbs: 8, lr0: 0.005, warmup_epochs: 0}
 ";
