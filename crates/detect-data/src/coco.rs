@@ -431,7 +431,7 @@ mod tests {
 
         #[test]
         fn any_annotation_is_used_or_listed(
-            id in "null|-?[1-9][0-9]{0,19}|\"x\"", image in "7|8|7.0|true", category in "3|18|4|-1",
+            id in "null|-?[1-9][0-9]{0,19}|\"x\"", image in r"7|8|7\.0|true", category in "3|18|4|-1",
             bbox in prop::collection::vec(prop_oneof![Just(0f64), -20f64..120.0, any::<f64>().prop_filter("JSON", |v| v.is_finite())], 3..6),
             crowd in "0|1|2|true|\"1\""
         ) {

@@ -87,8 +87,13 @@ impl RgbImage {
     /// # Errors
     /// When they are no image, or its header announces more than `max_pixels` pixels.
     pub fn decode(bytes: &[u8], max_pixels: usize) -> Result<Self, ImageProblem> {
-        let mut decoder = reader(bytes, max_pixels)?.into_decoder()?;
+        let reader = reader(bytes, max_pixels)?;
+        let is_cut_short = reader.format() == Some(ImageFormat::Jpeg) && !has_end_marker(bytes);
+        let mut decoder = reader.into_decoder()?;
         check_pixels(&decoder, max_pixels)?;
+        if is_cut_short {
+            return Err(ImageProblem::Decode("the JPEG has no end marker: the file was cut short".into()));
+        }
         let orientation = decoder.orientation()?;
         let mut image = DynamicImage::from_decoder(decoder)?;
         image.apply_orientation(orientation);
@@ -120,6 +125,13 @@ impl ImageHeader {
 /// The bytes of an image file; no file of an image within the limit is longer than this reads.
 pub(crate) fn read_image(path: &Path, max_pixels: usize) -> Result<Vec<u8>, ImageProblem> {
     Ok(read_regular(path, byte_limit(max_pixels))?)
+}
+
+/// Whether an end marker follows the start of the last scan. The decoder fills what is missing with grey, and does not
+/// say so. Thumbnails in front of the picture have markers of their own.
+fn has_end_marker(bytes: &[u8]) -> bool {
+    let scan = bytes.windows(2).rposition(|pair| pair == [0xff, 0xda]).unwrap_or(0);
+    bytes[scan..].windows(2).any(|pair| pair == [0xff, 0xd9])
 }
 
 fn byte_limit(max_pixels: usize) -> u64 {

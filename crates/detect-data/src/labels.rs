@@ -147,10 +147,10 @@ fn parse_row(row: &str, classes: usize) -> Result<NormalisedBox, LabelProblem> {
     }
     let [cx, cy, width, height] =
         if is_polygon { box_around(&shares) } else { [shares[0], shares[1], shares[2], shares[3]] };
-    if width <= 0.0 || height <= 0.0 {
+    let cxcywh = CxCyWh::new(cx as f32, cy as f32, width as f32, height as f32);
+    if cxcywh.w <= 0.0 || cxcywh.h <= 0.0 {
         return Err(LabelProblem::NoArea { width, height });
     }
-    let cxcywh = CxCyWh::new(cx as f32, cy as f32, width as f32, height as f32);
     Ok(NormalisedBox { class, cxcywh })
 }
 

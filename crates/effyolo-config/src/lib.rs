@@ -6,10 +6,15 @@
 #![forbid(unsafe_code)]
 
 mod backbone;
+mod coco_names;
 mod data;
+mod document;
 mod error;
 mod model;
 mod model_yaml;
+mod rows;
+mod rows_graph;
+mod rows_yaml;
 mod section;
 mod suggest;
 mod train;
@@ -19,4 +24,5 @@ pub use backbone::{BackboneSpec, CspSpec, EfficientNetSpec, Normalization};
 pub use data::DataSpec;
 pub use error::ConfigError;
 pub use model::{Model, ModelSpec, Outputs, Task};
+pub use rows::{Module, Row, RowsSpec, ScaledVariant};
 pub use train::{Augmentation, Decay, LossGains, Optimizer, Rules, TrainSpec};
