@@ -17,7 +17,7 @@ pub enum CocoError {
     File(#[from] FileProblem),
     /// It is no JSON, or not of COCO's form.
     #[error("expected a COCO instances file (JSON with `images`, `annotations`, `categories`): {0}")]
-    Json(#[from] serde_json::Error),
+    Json(String),
     /// Two categories have one id.
     #[error("`categories`: the id {id} comes twice; give each category its own")]
     DuplicateCategory {
@@ -120,7 +120,7 @@ pub struct CocoImage {
 /// # Errors
 /// When the bytes are no JSON of COCO's form, or two categories have one id.
 pub fn parse_coco(bytes: &[u8]) -> Result<CocoInstances, CocoError> {
-    let document: Document = serde_json::from_slice(bytes)?;
+    let document: Document = serde_json::from_slice(bytes).map_err(|error| CocoError::Json(error.to_string()))?;
     let (classes, categories) = dense_classes(document.categories)?;
     let mut instances = CocoInstances { categories, ..CocoInstances::default() };
     let mut indices = HashMap::new();

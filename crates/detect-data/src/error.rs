@@ -25,12 +25,12 @@ pub enum DataError {
         problem: ImageProblem,
     },
     /// A COCO file cannot be used at all.
-    #[error("{}: {source}", Shown(path))]
+    #[error("{}: {problem}", Shown(path))]
     Coco {
         /// The file.
         path: PathBuf,
         /// What is wrong.
-        source: CocoError,
+        problem: CocoError,
     },
     /// The images of a COCO file are nowhere to be found.
     #[error(

@@ -47,7 +47,9 @@ pub enum ImageProblem {
 
 impl From<ImageError> for ImageProblem {
     fn from(error: ImageError) -> Self {
-        ImageProblem::Decode(error.to_string())
+        // Some decoders write several lines.
+        let words: Vec<String> = error.to_string().split_whitespace().map(String::from).collect();
+        ImageProblem::Decode(words.join(" "))
     }
 }
 

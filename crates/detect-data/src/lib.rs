@@ -1,4 +1,5 @@
-//! Detection data sets, label checks, augmentation and the prefetching loader.
+#![doc = include_str!("../README.md")]
+//! # How it fits together
 //!
 //! The way of a training image: a [`Dataset`] (such as [`FileDataset`]) decodes it, a [`LoadedImages`] brings its long
 //! side to the image size and keeps it in memory where it fits, a [`TrainPipeline`] turns it into a square sample

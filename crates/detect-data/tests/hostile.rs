@@ -3,7 +3,8 @@
 mod sets;
 
 use box_geometry::Size;
-use detect_data::{DEFAULT_MAX_PIXELS, Dataset, FileDataset, ImageCheck, NoteKind, OpenOptions, RgbImage};
+use detect_data::{DEFAULT_MAX_PIXELS, Dataset, FileDataset, ImageCheck, ImageHeader, NoteKind, OpenOptions, RgbImage};
+use proptest::prelude::*;
 use sets::{write_image, write_labels};
 use std::path::Path;
 use std::sync::mpsc;
@@ -311,5 +312,32 @@ fn labels_are_used_or_left_out_with_a_reason() {
         }
         let left_out = kinds.iter().any(|(kind, _)| kind.contains("image") || kind.contains("file"));
         assert_eq!(dataset.len(), if left_out { 1 } else { 2 }, "{name}: labelled wrongly is no background");
+    }
+}
+
+/// Small files of each format.
+fn small_files() -> Vec<Vec<u8>> {
+    let formats = [image::ImageFormat::Bmp, image::ImageFormat::Tiff, image::ImageFormat::WebP];
+    let mut files: Vec<Vec<u8>> = formats.map(|format| encoded(red().into(), format)).to_vec();
+    files.extend([png(red()), jpeg(), turned()]);
+    files.extend(["cmyk.jpg", "palette.png", "animated.gif", "animated.png", "animated.webp"].map(fixture));
+    files
+}
+
+proptest! {
+    #[test]
+    fn damaged_images_are_decoded_or_refused(
+        file in prop::sample::select(small_files()), keep in 0usize..1000,
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..8)
+    ) {
+        let mut bytes = file;
+        bytes.truncate(keep.max(1));
+        changes.iter().for_each(|(index, byte)| *index.get_mut(&mut bytes) = *byte);
+        const LIMIT: usize = 1 << 16;
+        let header = ImageHeader::read(&bytes, LIMIT);
+        if let Ok(image) = RgbImage::decode(&bytes, LIMIT) {
+            prop_assert_eq!(header.unwrap().size, image.size());
+            prop_assert!(image.size().height * image.size().width <= LIMIT);
+        }
     }
 }

@@ -54,7 +54,7 @@ pub(crate) fn parse(text: &str, file: &str) -> Result<Value, ConfigError> {
     let left = Cell::new(MAX_EXPANDED);
     Bounded { left: &left }
         .deserialize(serde_yaml::Deserializer::from_str(text))
-        .map_err(|source| ConfigError::Yaml { file: file.into(), source })
+        .map_err(|reason| ConfigError::Yaml { file: file.into(), reason })
 }
 
 fn refuse_foreign_tags(text: &str, file: &str) -> Result<(), ConfigError> {

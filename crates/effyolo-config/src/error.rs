@@ -21,8 +21,8 @@ pub enum ConfigError {
     Coco { path: PathBuf, source: serde_json::Error },
     #[error("{file}: `{path}`: {problem}")]
     Row { file: String, path: String, problem: String },
-    #[error("{file}: no valid YAML: {source}")]
-    Yaml { file: String, source: serde_yaml::Error },
+    #[error("{file}: no valid YAML: {reason}")]
+    Yaml { file: String, reason: serde_yaml::Error },
     #[error("{file}: `{path}`: there is no such key; {advice}")]
     UnknownKey { file: String, path: String, advice: String },
     #[error("{file}: `{path}` is missing; expected {expected}")]

@@ -1,8 +1,5 @@
-//! YAML configuration to a resolved, checked specification.
-//!
-//! [`ModelSpec`] is a network and how it is trained, [`DataSpec`] the images and class names. Both are read from YAML
-//! text in which a misspelt key, a wrong type or a value out of range is an error that names the file, the key's path,
-//! what was expected and what came. [`ModelSpec::build`] makes the graph. Below this crate nothing has a default.
+#![doc = include_str!("../README.md")]
+//! [`ModelSpec::build`] makes the graph. Below this crate nothing has a default.
 #![forbid(unsafe_code)]
 
 mod backbone;

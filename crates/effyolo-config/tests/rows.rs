@@ -216,7 +216,7 @@ fn a_wrong_row_is_named_with_what_is_known() {
         ("[64, 3, 2]", "[64, 3, 2, 0]", "no other padding is known"),
         ("[64, 3, 2]", "[64, 3, 2, None, 4]", "groups are not known"),
         ("[64, 3, 2]", "[]", "[channels, kernel, stride, padding, groups, dilation]"),
-        ("[[-1, 6], 1, Concat, [1]]", "[[-1, 5], 1, Concat, [1]]", "`head[1]`: row 11 (Concat): `from`: expected maps of one stride"),
+        ("[[-1, 6], 1, Concat, [1]]", "[[-1, 4], 1, Concat, [1]]", "`head[1]`: row 11 (Concat): `from`: expected maps of one stride"),
         ("[[-1, 6], 1, Concat, [1]]", "[[-1, 99], 1, Concat, [1]]", "row 11 (Concat): `from` 99"),
         ("[[-1, 6], 1, Concat, [1]]", "[[-1, 11], 1, Concat, [1]]", "`from` 11: expected a value before this row"),
         ("[[-1, 6], 1, Concat, [1]]", "[[-1, -12], 1, Concat, [1]]", "`from` -12"),
@@ -238,7 +238,7 @@ fn a_wrong_row_is_named_with_what_is_known() {
     for (from, to, part) in cases {
         assert!(stock().contains(from), "{from}");
         let message = refused(&stock().replacen(from, to, 1));
-        assert!(message.starts_with("rows.yaml: "), "{message}");
+        assert!(message.starts_with("rows.yaml: "), "{to}: {message}");
         assert!(message.contains(part), "{message}\n  should contain: {part}");
     }
     assert!(refused(&stock().replace("activation", "").replace("backbone: #", "backbone: [] #")).contains("rows.yaml"));

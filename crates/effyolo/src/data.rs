@@ -44,8 +44,8 @@ fn check_exists(data: &DataSpec, split: &str, entry: &Path) -> Result<()> {
     if entry.exists() {
         return Ok(());
     }
-    let resolved = std::path::absolute(entry).unwrap_or_else(|_| entry.to_path_buf());
-    let base = std::path::absolute(&data.base).unwrap_or_else(|_| data.base.clone());
+    let absolute = |path: &Path| std::path::absolute(Path::new(".").join(path)).unwrap_or_else(|_| path.into());
+    let (resolved, base) = (absolute(entry), absolute(&data.base));
     bail!(
         "{}: `{split}`: there is no {}; relative entries are relative to {} (`path`, itself relative to the folder of \
          the data file)",

@@ -215,7 +215,8 @@ fn settings_are_refused_with_key_and_range() {
         ("epoch: 3", ["`train.epoch`", "did you mean `epochs`?"]),
         ("<<: {epochs: 3}", ["<<", "merge keys are not read"]),
     ] {
-        let model = MODEL.replace("epochs: 1", setting);
+        let (network, _) = MODEL.split_once("train:").unwrap();
+        let model = format!("{network}train: {{{setting}}}\n");
         fails(&TRAIN, |folder| write(folder, "model.yaml", &model), &parts);
     }
     fails(&[&TRAIN[..], &["--set", "lr0=nan"]].concat(), |_| {}, &["`lr0`", "expected a number"]);
