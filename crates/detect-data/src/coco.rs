@@ -120,7 +120,8 @@ pub struct CocoImage {
 /// # Errors
 /// When the bytes are no JSON of COCO's form, or two categories have one id.
 pub fn parse_coco(bytes: &[u8]) -> Result<CocoInstances, CocoError> {
-    let document: Document = serde_json::from_slice(bytes).map_err(|error| CocoError::Json(error.to_string()))?;
+    let document: Document =
+        serde_json::from_slice(bytes).map_err(|error| CocoError::Json(error.to_string()))?;
     let (classes, categories) = dense_classes(document.categories)?;
     let mut instances = CocoInstances { categories, ..CocoInstances::default() };
     let mut indices = HashMap::new();

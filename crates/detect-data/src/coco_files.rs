@@ -45,7 +45,8 @@ pub fn coco_image_folders(instances: &Path) -> Vec<PathBuf> {
 
 pub(crate) fn coco_images(source: &CocoSource, class_names: &[String]) -> Result<CocoImages, DataError> {
     let file = &source.instances;
-    let instances = read(file, class_names).map_err(|problem| DataError::Coco { path: file.clone(), problem })?;
+    let instances =
+        read(file, class_names).map_err(|problem| DataError::Coco { path: file.clone(), problem })?;
     let folder = image_folder(source, &instances)?;
     let mut problems = Vec::new();
     let mut add = |place: Place, kind| problems.push(Problem { file: file.clone(), place, kind });

@@ -70,7 +70,8 @@ impl FileDataset {
         let images = find_images(sources)?;
         let classes = class_names.len();
         let mut dataset = Self::empty(class_names, options);
-        for candidate in in_parallel(&images, options.threads, |path| yolo_candidate(path, classes, options)) {
+        for candidate in in_parallel(&images, options.threads, |path| yolo_candidate(path, classes, options))
+        {
             dataset.add(candidate);
         }
         dataset.report.notes.extend(shared_labels(&images));

@@ -121,7 +121,10 @@ fn check_text(bytes: &[u8]) -> Result<(), LabelFileProblem> {
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
         return Err(LabelFileProblem::Utf16);
     }
-    bytes.iter().position(|byte| *byte == 0).map_or(Ok(()), |position| Err(LabelFileProblem::Binary { position }))
+    bytes
+        .iter()
+        .position(|byte| *byte == 0)
+        .map_or(Ok(()), |position| Err(LabelFileProblem::Binary { position }))
 }
 
 /// Equal for equal boxes; a zero has no sign.

@@ -74,7 +74,11 @@ pub(crate) struct Shown<'a>(pub(crate) &'a Path);
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for letter in self.0.display().to_string().chars() {
-            if letter.is_control() { write!(f, "{}", letter.escape_default())? } else { write!(f, "{letter}")? }
+            if letter.is_control() {
+                write!(f, "{}", letter.escape_default())?
+            } else {
+                write!(f, "{letter}")?
+            }
         }
         Ok(())
     }

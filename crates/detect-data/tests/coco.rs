@@ -4,8 +4,8 @@ mod sets;
 
 use box_geometry::Size;
 use detect_data::{
-    CocoSource, DEFAULT_MAX_PIXELS, DataError, Dataset, FileDataset, ImageCheck, LoadedImages, OpenOptions, Place,
-    ValidationLoader, ValidationOptions, coco_image_folders,
+    CocoSource, DEFAULT_MAX_PIXELS, DataError, Dataset, FileDataset, ImageCheck, LoadedImages, OpenOptions,
+    Place, ValidationLoader, ValidationOptions, coco_image_folders,
 };
 use sets::{write_image, write_labels};
 use std::path::{Path, PathBuf};
@@ -91,9 +91,16 @@ fn crowds_are_kept_for_the_evaluation_and_from_training() {
         format!(r#"{{"id": {id}, "image_id": 1, "category_id": 40, "bbox": {bbox}, "iscrowd": {crowd}}}"#)
     };
     let image = r#"{"id": 1, "file_name": "a.png", "width": 80, "height": 40}"#;
-    write_json(folder.path(), image, &[box_of(1, 0, "[8, 4, 16, 8]"), box_of(2, 1, "[40, 20, 20, 10]")].join(","));
+    write_json(
+        folder.path(),
+        image,
+        &[box_of(1, 0, "[8, 4, 16, 8]"), box_of(2, 1, "[40, 20, 20, 10]")].join(","),
+    );
     let dataset = open(folder.path(), None).unwrap();
-    assert_eq!((dataset.box_count(), dataset.report().crowds, dataset.get(0).unwrap().boxes.len()), (1, 1, 1));
+    assert_eq!(
+        (dataset.box_count(), dataset.report().crowds, dataset.get(0).unwrap().boxes.len()),
+        (1, 1, 1)
+    );
     let images = Arc::new(LoadedImages::new(Arc::new(dataset), 64, 0).unwrap());
     let options =
         ValidationOptions { batch: 1, stride: 32, pad: 0.5, rectangular: true, threads: 1, queue: 1 };
@@ -119,7 +126,10 @@ fn images_are_looked_for_beside_the_file_or_where_they_are_said_to_be() {
     write_json(folder.path(), image, "");
     write_image(&folder.path().join("elsewhere/a.png"), Size { height: 40, width: 80 }, 9);
     let message = open(folder.path(), None).unwrap_err().to_string();
-    assert!(message.contains("a.png") && message.contains("images/train, ") && message.contains("`images`"), "{message}");
+    assert!(
+        message.contains("a.png") && message.contains("images/train, ") && message.contains("`images`"),
+        "{message}"
+    );
     assert_eq!(open(folder.path(), Some(folder.path().join("elsewhere"))).unwrap().len(), 1);
 }
 
@@ -159,7 +169,8 @@ fn whatever_is_wrong_is_listed_with_its_id() {
 fn other_classes_and_no_images_are_errors() {
     let folder = tempfile::tempdir().unwrap();
     write_both(folder.path());
-    let source = CocoSource { instances: folder.path().join("annotations/instances_train.json"), images: None };
+    let source =
+        CocoSource { instances: folder.path().join("annotations/instances_train.json"), images: None };
     let message = FileDataset::open_coco(&[source], vec!["cat".into()], &OPTIONS).unwrap_err().to_string();
     assert!(message.contains(r#"expected the classes ["cat"]"#) && message.contains("owl"), "{message}");
     write_json(folder.path(), r#"{"id": 1, "file_name": "9.png", "width": 1, "height": 1}"#, "");

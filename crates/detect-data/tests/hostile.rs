@@ -3,7 +3,9 @@
 mod sets;
 
 use box_geometry::Size;
-use detect_data::{DEFAULT_MAX_PIXELS, Dataset, FileDataset, ImageCheck, ImageHeader, NoteKind, OpenOptions, RgbImage};
+use detect_data::{
+    DEFAULT_MAX_PIXELS, Dataset, FileDataset, ImageCheck, ImageHeader, NoteKind, OpenOptions, RgbImage,
+};
 use proptest::prelude::*;
 use sets::{write_image, write_labels};
 use std::path::Path;
@@ -30,8 +32,7 @@ fn open(folder: &Path) -> FileDataset {
     let images = folder.join("images");
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
-        let options =
-            OpenOptions { check: ImageCheck::Decode, max_pixels: DEFAULT_MAX_PIXELS, threads: 2 };
+        let options = OpenOptions { check: ImageCheck::Decode, max_pixels: DEFAULT_MAX_PIXELS, threads: 2 };
         sender.send(FileDataset::open_yolo(&[images], vec!["cat".into(), "dog".into()], &options))
     });
     receiver.recv_timeout(PATIENCE).expect("an answer in time").unwrap()
@@ -68,7 +69,8 @@ fn jpeg() -> Vec<u8> {
 
 /// A larger JPEG with something in it, so that half of it is not enough.
 fn photograph() -> Vec<u8> {
-    let noise = |x: u32, y: u32| (x.wrapping_mul(2_654_435_761).wrapping_add(y.wrapping_mul(40_503)) >> 13) as u8;
+    let noise =
+        |x: u32, y: u32| (x.wrapping_mul(2_654_435_761).wrapping_add(y.wrapping_mul(40_503)) >> 13) as u8;
     encoded(
         image::RgbImage::from_fn(200, 150, |x, y| image::Rgb([noise(x, y), noise(y, x), 90])).into(),
         image::ImageFormat::Jpeg,
@@ -116,7 +118,11 @@ fn bytes_cases() -> Vec<(&'static str, Vec<u8>, Image)> {
     let undecodable = "image that cannot be decoded";
     vec![
         ("empty.jpg", vec![], LeftOut(undecodable, "expected an image")),
-        ("text.jpg", b"<html>not found</html>".to_vec(), LeftOut(undecodable, "jpg, png, bmp, gif, webp, tiff")),
+        (
+            "text.jpg",
+            b"<html>not found</html>".to_vec(),
+            LeftOut(undecodable, "jpg, png, bmp, gif, webp, tiff"),
+        ),
         ("short.png", half(png(red())), LeftOut(undecodable, "decoding failed")),
         ("short.jpg", half(photograph()), LeftOut(undecodable, "decoding failed")),
         ("header.jpg", jpeg()[..30].to_vec(), LeftOut(undecodable, "decoding failed")),
@@ -125,7 +131,11 @@ fn bytes_cases() -> Vec<(&'static str, Vec<u8>, Image)> {
         ("huge.jpg", jpeg_of(30_000, 30_000), LeftOut("image too large", "max_pixels")),
         ("large.bmp", bmp_of(9_000, 9_000), LeftOut(undecodable, "decoding failed")),
         ("none.bmp", bmp_of(0, 0), LeftOut(undecodable, "decoding failed")),
-        ("phone.heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic".to_vec(), LeftOut(undecodable, "expected an image")),
+        (
+            "phone.heic",
+            b"\0\0\0\x18ftypheic\0\0\0\0mif1heic".to_vec(),
+            LeftOut(undecodable, "expected an image"),
+        ),
         ("cmyk.jpg", fixture("cmyk.jpg"), Used(SIZE, [235, 51, 51])),
         ("grey.png", png(grey), Used(SIZE, [77; 3])),
         ("deep.png", png(deep), Used(SIZE, RED)),
@@ -180,25 +190,38 @@ fn check(name: &str, dataset: &FileDataset, expected: Image) {
 }
 
 #[cfg(target_os = "linux")]
-#[test]
-fn what_is_no_ordinary_file_is_not_opened() {
+type Make = fn(&Path);
+
+/// Name, how to make it, kind of problem, part of the message.
+#[cfg(target_os = "linux")]
+fn special_cases() -> [(&'static str, Make, &'static str, &'static str); 6] {
     use std::os::unix::fs::symlink;
-    type Make = fn(&Path);
-    let pipe: Make = |path| {
-        let made = std::process::Command::new("mkfifo").arg(path).status().unwrap();
-        assert!(made.success());
-    };
     let socket: Make = |path| drop(std::os::unix::net::UnixListener::bind(path).unwrap());
-    let cases: [(&str, Make, &str, &str); 6] = [
+    [
         ("pipe.jpg", pipe, "image that is no file", "named pipe"),
         ("socket.jpg", socket, "image that is no file", "socket"),
         ("device.jpg", |path| symlink("/dev/zero", path).unwrap(), "image that is no file", "device"),
         ("loop.jpg", |path| symlink(path, path).unwrap(), "unreadable image", "symbolic links"),
         ("nowhere.jpg", |path| symlink("absent.jpg", path).unwrap(), "missing image", "no such file"),
         // A file that the system refuses to read, whoever asks.
-        ("refused.jpg", |path| symlink("/proc/self/mem", path).unwrap(), "unreadable image", "cannot be read"),
-    ];
-    for (name, make, kind, part) in cases {
+        (
+            "refused.jpg",
+            |path| symlink("/proc/self/mem", path).unwrap(),
+            "unreadable image",
+            "cannot be read",
+        ),
+    ]
+}
+
+#[cfg(target_os = "linux")]
+fn pipe(path: &Path) {
+    assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_is_no_ordinary_file_is_not_opened() {
+    for (name, make, kind, part) in special_cases() {
         let folder = good_set();
         make(&folder.path().join("images").join(name));
         check(name, &open(folder.path()), Image::LeftOut(kind, part));
@@ -286,10 +309,11 @@ fn label_cases() -> Vec<(&'static str, Vec<u8>, Labels)> {
         ("the same box twice", text(&format!("{GOOD}{GOOD}")), (1, &[("repeated row", 1)])),
         ("80,000 boxes", rows(spread, 80_000), (80_000, &[])),
         ("100,000 times one box", rows(|_| GOOD.into(), 100_000), (1, &[("repeated row", 99_999)])),
-        ("100,000 wrong rows", rows(|i| format!("x{i}\n"), 100_000), (
-            0,
-            &[("image without a usable label", 1), ("wrong row", 100_000)],
-        )),
+        (
+            "100,000 wrong rows",
+            rows(|i| format!("x{i}\n"), 100_000),
+            (0, &[("image without a usable label", 1), ("wrong row", 100_000)]),
+        ),
         ("one row of 15 MB", vec![b'7'; 15 << 20], (0, IMAGE)),
         ("17 MB", vec![b'\n'; 17 << 20], (0, &[("unreadable label file", 1)])),
     ]
@@ -340,4 +364,13 @@ proptest! {
             prop_assert!(image.size().height * image.size().width <= LIMIT);
         }
     }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_documentation_counts_these_cases() {
+    let page = include_str!("../../../docs/datasets.md");
+    let (images, special, labels) = (bytes_cases().len(), special_cases().len(), label_cases().len());
+    let counts = format!("{images} images, {special} special files, {labels} label files");
+    assert!(page.contains(&counts), "{counts}");
 }

@@ -3,7 +3,10 @@
 mod sets;
 
 use box_geometry::Size;
-use detect_data::{DEFAULT_MAX_PIXELS, DataError, Dataset, FileDataset, ImageCheck, LabelProblem, OpenOptions, Place, ProblemKind};
+use detect_data::{
+    DEFAULT_MAX_PIXELS, DataError, Dataset, FileDataset, ImageCheck, LabelProblem, OpenOptions, Place,
+    ProblemKind,
+};
 use sets::{write_image, write_labels};
 use std::path::Path;
 
@@ -47,7 +50,8 @@ fn every_row_and_image_left_out_is_counted_and_listed() {
     assert_eq!((dataset.len(), dataset.box_count()), (1, 2));
     let report = dataset.report();
     assert_eq!((report.bad_images, report.bad_rows, report.duplicate_rows, report.corrupt), (2, 2, 1, 1));
-    let listed: Vec<_> = report.problems.iter().map(|problem| (problem.file.clone(), problem.place)).collect();
+    let listed: Vec<_> =
+        report.problems.iter().map(|problem| (problem.file.clone(), problem.place)).collect();
     let want = [
         (image("broken.jpg"), Place::Whole),
         (labels.clone(), Place::Row(2)),

@@ -26,14 +26,19 @@ pub(crate) fn coco_names(path: &Path) -> Result<Vec<String>, ConfigError> {
         return Err(ConfigError::NotAFile { path: path.into() });
     }
     let file = BufReader::new(std::fs::File::open(path).map_err(failed)?);
-    let document: Document = serde_json::from_reader(file)
-        .map_err(|source| ConfigError::Coco { path: path.into(), source })?;
+    let document: Document =
+        serde_json::from_reader(file).map_err(|source| ConfigError::Coco { path: path.into(), source })?;
     let mut categories = document.categories;
     categories.sort_by_key(|category| category.id);
     if categories.is_empty() || categories.len() > MAX_CLASSES {
         let expected = format!("1 to {MAX_CLASSES} categories");
         let got = categories.len().to_string();
-        return Err(ConfigError::Value { file: path.display().to_string(), path: "categories".into(), expected, got });
+        return Err(ConfigError::Value {
+            file: path.display().to_string(),
+            path: "categories".into(),
+            expected,
+            got,
+        });
     }
     Ok(categories.into_iter().map(|category| category.name).collect())
 }

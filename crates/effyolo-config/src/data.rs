@@ -95,7 +95,8 @@ impl DataSpec {
         };
         let mut split = |key| section.get(key).map_or(Ok(Vec::new()), |field| read_split(&field, &base));
         let (train, val, test) = (split("train")?, split("val")?, split("test")?);
-        let images = section.get("images").map(|field| field.text().map(|text| base.join(text))).transpose()?;
+        let images =
+            section.get("images").map(|field| field.text().map(|text| base.join(text))).transpose()?;
         let max_pixels = section.read("max_pixels", MAX_PIXELS, |field| field.integer(1..=10_000_000_000))?;
         let coco = [&train, &val, &test].into_iter().flatten().find(|entry| is_json(entry));
         let names = read_names(&mut section, coco.and_then(|entry| names_of(entry)))?;

@@ -178,7 +178,9 @@ impl<'de> Visitor<'de> for Bounded<'_> {
     fn visit_enum<A: EnumAccess<'de>>(self, tagged: A) -> Result<Value, A::Error> {
         let (tag, _) = tagged.variant::<String>()?;
         let tag: String = tag.chars().take(60).collect();
-        Err(A::Error::custom(format!("the tag !{tag} is not known; only plain values are read, nothing is executed")))
+        Err(A::Error::custom(format!(
+            "the tag !{tag} is not known; only plain values are read, nothing is executed"
+        )))
     }
 }
 
@@ -206,7 +208,9 @@ mod tests {
 
     #[test]
     fn tags_that_other_tools_execute_are_refused() {
-        for text in ["a: !!python/object/apply:os.system [ls]", "a: !<tag:yaml.org,2002:python/name:os.system> x"] {
+        for text in
+            ["a: !!python/object/apply:os.system [ls]", "a: !<tag:yaml.org,2002:python/name:os.system> x"]
+        {
             let message = refused(text);
             assert!(message.contains("line 1") && message.contains("nothing is executed"), "{message}");
         }

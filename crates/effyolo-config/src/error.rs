@@ -11,11 +11,15 @@ pub enum ConfigError {
     NotAFile { path: PathBuf },
     #[error("{}: expected text in UTF-8, found {found}; save the file as UTF-8", path.display())]
     NotUtf8 { path: PathBuf, found: String },
-    #[error("{file}: longer than the {limit} bytes that a configuration may have; is this a YAML configuration?")]
+    #[error(
+        "{file}: longer than the {limit} bytes that a configuration may have; is this a YAML configuration?"
+    )]
     TooLarge { file: String, limit: usize },
     #[error("{file}: brackets nested deeper than {limit}; is this a YAML configuration?")]
     TooDeep { file: String, limit: usize },
-    #[error("{file}: line {line}: {tag}... asks for an object of another language; only plain values are read, nothing is executed")]
+    #[error(
+        "{file}: line {line}: {tag}... asks for an object of another language; only plain values are read, nothing is executed"
+    )]
     ForeignTag { file: String, line: usize, tag: &'static str },
     #[error("{}: expected a COCO instances file (JSON with `categories`)", path.display())]
     Coco { path: PathBuf, source: serde_json::Error },

@@ -100,7 +100,8 @@ impl ModelSpec {
                 (graph, image, Outputs::Detector(head))
             }
             (Task::Detect { neck: Some(neck) }, _) => self.detector(neck, classes)?,
-            (Task::Classify, BackboneSpec::Csp(_) | BackboneSpec::Rows(_)) | (Task::Detect { neck: None }, _) => {
+            (Task::Classify, BackboneSpec::Csp(_) | BackboneSpec::Rows(_))
+            | (Task::Detect { neck: None }, _) => {
                 panic!("a task that does not suit the network is refused where it is read")
             }
         };

@@ -67,7 +67,8 @@ impl ModelSpec {
         let root = Field::new(file, "", &document);
         let mut section = root.section("a map with `task`, `backbone`, `neck`, `classes` and `train`")?;
         let is_rows = section.get("backbone").is_some_and(|backbone| backbone.items().is_some());
-        let read = if is_rows { read_parts_of_rows(&mut section, letter)? } else { read_parts(&mut section)? };
+        let read =
+            if is_rows { read_parts_of_rows(&mut section, letter)? } else { read_parts(&mut section)? };
         let Parts { task, backbone, classes, notes } = read;
         let mut train = TrainSpec::defaults();
         if let Some(field) = section.get("train") {

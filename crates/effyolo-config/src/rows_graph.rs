@@ -49,7 +49,8 @@ pub(crate) fn build(rows: &[Row], class_count: usize, box_bias: f32) -> Result<R
     let inputs = all_inputs(rows)?;
     let is_read = read_rows(rows, &inputs);
     let mut builder = Builder::new();
-    let node = builder.input("image", 3).map_err(|error| RowProblem { row: 0, problem: error.to_string() })?;
+    let node =
+        builder.input("image", 3).map_err(|error| RowProblem { row: 0, problem: error.to_string() })?;
     let image = Level { stride: 1, channels: 3, node };
     let mut layers = Layers { builder, image, values: Vec::new(), max_stride: 1 };
     let head = DflHead { name: String::new(), class_count, reg_max: REG_MAX, box_bias };
@@ -75,9 +76,17 @@ pub(crate) fn build(rows: &[Row], class_count: usize, box_bias: f32) -> Result<R
 impl RowsSpec {
     /// # Errors
     /// When the head does not suit the classes.
-    pub(crate) fn build(&self, classes: usize, box_bias: f32) -> Result<(Graph, NodeId, HeadNodes), DetectorError> {
+    pub(crate) fn build(
+        &self,
+        classes: usize,
+        box_bias: f32,
+    ) -> Result<(Graph, NodeId, HeadNodes), DetectorError> {
         let built = build(&self.rows, classes, box_bias).map_err(|RowProblem { row, problem }| {
-            DetectorError::Levels { part: "rows", expected: "rows that fit each other", got: format!("row {row}: {problem}") }
+            DetectorError::Levels {
+                part: "rows",
+                expected: "rows that fit each other",
+                got: format!("row {row}: {problem}"),
+            }
         })?;
         Ok((built.graph, built.image, built.head))
     }
@@ -102,7 +111,10 @@ fn all_inputs(rows: &[Row]) -> Result<Vec<Vec<usize>>, RowProblem> {
             from if from < 0 && from.unsigned_abs() <= next => Ok(next - from.unsigned_abs()),
             from => Err(RowProblem {
                 row: number,
-                problem: format!("`from` {from}: expected a value before this row (0 to {}, or -1 and below)", next.saturating_sub(1)),
+                problem: format!(
+                    "`from` {from}: expected a value before this row (0 to {}, or -1 and below)",
+                    next.saturating_sub(1)
+                ),
             }),
         };
         all.push(row.from.iter().map(resolve).collect::<Result<Vec<_>, _>>()?);
@@ -118,7 +130,10 @@ fn read_rows(rows: &[Row], inputs: &[Vec<usize>]) -> Vec<bool> {
     let mut is_read: Vec<bool> = rows.iter().map(|row| row.module == Module::Detect).collect();
     for row in (0..rows.len()).rev() {
         if is_read[row] {
-            inputs[row].iter().filter(|value| **value != IMAGE).for_each(|value| is_read[row_of_value[*value]] = true);
+            inputs[row]
+                .iter()
+                .filter(|value| **value != IMAGE)
+                .for_each(|value| is_read[row_of_value[*value]] = true);
         }
     }
     is_read
@@ -189,8 +204,12 @@ impl Layers {
         }
         match &self.values[input] {
             Value::Map(level) => Ok(*level),
-            Value::Nothing => Err(format!("`from`: value {input} is no map; those of an EfficientNet row are 1 to 4")),
-            Value::Maps(_) => Err(format!("`from`: value {input} has several maps; pick one with an Index row")),
+            Value::Nothing => {
+                Err(format!("`from`: value {input} is no map; those of an EfficientNet row are 1 to 4"))
+            }
+            Value::Maps(_) => {
+                Err(format!("`from`: value {input} has several maps; pick one with an Index row"))
+            }
         }
     }
 
@@ -205,7 +224,10 @@ impl Layers {
             format!("index {index}: expected 0 (the image), 2, 3, 4, 6, 8 (the maps of strides 2 to 32) or 9 (the head convolution)")
         })?;
         if level.channels != channels {
-            return Err(format!("index {index}: expected its {} channels, got {channels}; these widths are not scaled", level.channels));
+            return Err(format!(
+                "index {index}: expected its {} channels, got {channels}; these widths are not scaled",
+                level.channels
+            ));
         }
         Ok(level)
     }
@@ -223,7 +245,13 @@ impl Layers {
     }
 
     /// A module of one input. The repeats of a C2f go inside; others are chained.
-    fn repeated(&mut self, name: &str, module: &Module, repeats: usize, mut level: Level) -> Result<Level, String> {
+    fn repeated(
+        &mut self,
+        name: &str,
+        module: &Module,
+        repeats: usize,
+        mut level: Level,
+    ) -> Result<Level, String> {
         if let Module::C2f { out, shortcut } = *module {
             let node = c2f(&mut self.builder, name, level.node, out, repeats, shortcut).map_err(text)?;
             return Ok(Level { channels: out, node, ..level });
@@ -250,7 +278,10 @@ impl Layers {
             }
             Module::Upsample { factor } => {
                 if !input.stride.is_multiple_of(factor) {
-                    return Err(format!("expected a map of a stride that {factor} divides, got stride {}", input.stride));
+                    return Err(format!(
+                        "expected a map of a stride that {factor} divides, got stride {}",
+                        input.stride
+                    ));
                 }
                 (input.stride / factor, builder.upsample(name, input.node, factor).map_err(text)?)
             }
@@ -262,20 +293,33 @@ impl Layers {
         Ok(Level { stride, channels: self.builder.channels(node), node })
     }
 
-    fn efficientnet(&mut self, network: &ScaledVariant, levels: Vec<usize>, input: Level) -> Result<Vec<Level>, String> {
+    fn efficientnet(
+        &mut self,
+        network: &ScaledVariant,
+        levels: Vec<usize>,
+        input: Level,
+    ) -> Result<Vec<Level>, String> {
         if input.stride != 1 {
             return Err("`from`: expected the image: an EfficientNet is the first row".into());
         }
-        let levels = EfficientNet::new(network.spec(levels).config()).build(&mut self.builder, input.node).map_err(text)?;
+        let levels = EfficientNet::new(network.spec(levels).config())
+            .build(&mut self.builder, input.node)
+            .map_err(text)?;
         self.max_stride = levels.iter().map(|level| level.stride).fold(self.max_stride, usize::max);
         Ok(levels)
     }
 
     /// The outputs up to `last`.
-    fn stages(&mut self, network: &ScaledVariant, last: usize, input: Level) -> Result<Vec<Option<Level>>, String> {
+    fn stages(
+        &mut self,
+        network: &ScaledVariant,
+        last: usize,
+        input: Level,
+    ) -> Result<Vec<Option<Level>>, String> {
         let mut maps = vec![None; HEAD_OUTPUT + 1];
         maps[0] = Some(input);
-        let outputs: Vec<usize> = (0..=last).filter(|output| reduction_of_output(*output).is_some()).collect();
+        let outputs: Vec<usize> =
+            (0..=last).filter(|output| reduction_of_output(*output).is_some()).collect();
         let levels: Vec<usize> = outputs.iter().filter_map(|output| reduction_of_output(*output)).collect();
         if levels.is_empty() {
             return Ok(maps);

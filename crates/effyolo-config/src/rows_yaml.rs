@@ -84,7 +84,9 @@ fn row_error(problem: RowProblem, rows: &[Row], fields: &[Field<'_>]) -> ConfigE
 
 fn rows_of<'a>(field: &Field<'a>) -> Result<Vec<Field<'a>>, ConfigError> {
     let rows = field.items().filter(|rows| (1..=MAX_ROWS).contains(&rows.len()));
-    rows.ok_or_else(|| field.wrong(format!("a list of 1 to {MAX_ROWS} rows [from, repeats, module, arguments]")))
+    rows.ok_or_else(|| {
+        field.wrong(format!("a list of 1 to {MAX_ROWS} rows [from, repeats, module, arguments]"))
+    })
 }
 
 fn check_order(rows: &[Row], fields: &[Field<'_>], head: &Field<'_>) -> Result<(), ConfigError> {
@@ -187,7 +189,12 @@ impl RowReader {
         Ok(Row { from: read_from(from)?, repeats: self.scale.repeats(repeats), module })
     }
 
-    fn module(&mut self, row: &Field<'_>, name: &Field<'_>, arguments: Arguments<'_>) -> Result<Module, ConfigError> {
+    fn module(
+        &mut self,
+        row: &Field<'_>,
+        name: &Field<'_>,
+        arguments: Arguments<'_>,
+    ) -> Result<Module, ConfigError> {
         let text = name.text()?;
         match text {
             "Conv" => self.conv(&arguments),
@@ -200,8 +207,10 @@ impl RowReader {
             "Index" => index(&arguments),
             _ if plain(text).contains("efficientnet") => self.backbone(row, text, &arguments),
             _ => {
-                let hint = suggest::closest(text, KNOWN).map_or(String::new(), |name| format!(" (did you mean {name}?)"));
-                let expected = format!("a module that is known: {}{hint}; nothing is imported", KNOWN.join(", "));
+                let hint = suggest::closest(text, KNOWN)
+                    .map_or(String::new(), |name| format!(" (did you mean {name}?)"));
+                let expected =
+                    format!("a module that is known: {}{hint}; nothing is imported", KNOWN.join(", "));
                 Err(name.wrong(expected))
             }
         }
@@ -251,7 +260,12 @@ impl RowReader {
     }
 
     /// A row that is a whole EfficientNet: the variant in the module's name or the first argument, then perhaps factors.
-    fn backbone(&mut self, row: &Field<'_>, name: &str, arguments: &Arguments<'_>) -> Result<Module, ConfigError> {
+    fn backbone(
+        &mut self,
+        row: &Field<'_>,
+        name: &str,
+        arguments: &Arguments<'_>,
+    ) -> Result<Module, ConfigError> {
         let mut factors = Vec::new();
         let mut words = vec![name.to_string()];
         for field in &arguments.items {
@@ -265,7 +279,10 @@ impl RowReader {
         }
         let variant = words.iter().rev().find_map(|word| find_variant(word));
         let variant = variant.ok_or_else(|| {
-            row.wrong(format!("an EfficientNet of a known variant ({}), in the module's name or its first argument", variants()))
+            row.wrong(format!(
+                "an EfficientNet of a known variant ({}), in the module's name or its first argument",
+                variants()
+            ))
         })?;
         let (width, depth) = match factors[..] {
             [] => (1.0, 1.0),
@@ -286,7 +303,8 @@ impl RowReader {
         let name = &arguments.items[1];
         let known = || name.wrong(format!("an EfficientNet: efficientnet_<variant>, one of {}", variants()));
         let text = name.text()?;
-        let variant = find_variant(text).filter(|_| plain(text).contains("efficientnet")).ok_or_else(known)?;
+        let variant =
+            find_variant(text).filter(|_| plain(text).contains("efficientnet")).ok_or_else(known)?;
         let has_weights = arguments.items.get(2).is_some_and(|field| match field.value() {
             Value::String(text) => !is_nothing(text),
             value => *value == Value::Bool(true),
@@ -305,14 +323,17 @@ impl RowReader {
             && rest[1].integer(2..=2).is_ok()
             && flag(&rest[2]).is_ok_and(|split| split);
         if !usual {
-            return Err(arguments.list.wrong("unwrap, truncate and split of True, 2, True: the stages as a list"));
+            return Err(arguments
+                .list
+                .wrong("unwrap, truncate and split of True, 2, True: the stages as a list"));
         }
         let network = ScaledVariant { variant, width: 1.0, depth: 1.0 };
         Ok(Module::Stages { network, last: 0 })
     }
 }
 
-const NO_DOWNLOAD: &str = "the weights that the EfficientNet row names are not downloaded: give a file with --weights";
+const NO_DOWNLOAD: &str =
+    "the weights that the EfficientNet row names are not downloaded: give a file with --weights";
 
 fn index(arguments: &Arguments<'_>) -> Result<Module, ConfigError> {
     arguments.count(2..=2, "[channels, index]")?;
@@ -356,9 +377,15 @@ impl Arguments<'_> {
     }
 
     /// A whole number; `None` where it is absent or says None.
-    fn integer(&self, at: usize, range: std::ops::RangeInclusive<usize>) -> Result<Option<usize>, ConfigError> {
+    fn integer(
+        &self,
+        at: usize,
+        range: std::ops::RangeInclusive<usize>,
+    ) -> Result<Option<usize>, ConfigError> {
         match self.items.get(at) {
-            Some(field) if !field.is_null() && !field.value().as_str().is_some_and(is_nothing) => field.integer(range).map(Some),
+            Some(field) if !field.is_null() && !field.value().as_str().is_some_and(is_nothing) => {
+                field.integer(range).map(Some)
+            }
             _ => Ok(None),
         }
     }

@@ -151,7 +151,11 @@ impl<'a> Section<'a> {
             let name = key_text(key);
             if name == "<<" {
                 let advice = "merge keys are not read: write the keys out".into();
-                return Err(ConfigError::UnknownKey { file: self.file.into(), path: join(&self.path, &name), advice });
+                return Err(ConfigError::UnknownKey {
+                    file: self.file.into(),
+                    path: join(&self.path, &name),
+                    advice,
+                });
             }
             return Err(ConfigError::UnknownKey {
                 file: self.file.into(),

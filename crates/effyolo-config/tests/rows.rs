@@ -80,9 +80,14 @@ fn the_scale_comes_from_a_key_or_the_name_or_is_the_first() {
     assert!(first.notes[0].contains("scale `n`"), "{:?}", first.notes);
     let keyed = read(&stock().replace("nc: 80", "nc: 80\nscale: l")).unwrap();
     assert_eq!((width(&keyed), keyed.notes.len()), (64, 0));
-    assert!(refused(&stock().replace("nc: 80", "nc: 80\nscale: q")).contains("one of the `scales`: n, s, m, l, x"));
+    assert!(
+        refused(&stock().replace("nc: 80", "nc: 80\nscale: q"))
+            .contains("one of the `scales`: n, s, m, l, x")
+    );
     let folder = tempfile::tempdir().unwrap();
-    for (name, want) in [("yolov8s.yaml", 32), ("my-YOLOv8x_2.yaml", 80), ("yolo.yaml", 16), ("yolov8nano.yaml", 16)] {
+    for (name, want) in
+        [("yolov8s.yaml", 32), ("my-YOLOv8x_2.yaml", 80), ("yolo.yaml", 16), ("yolov8nano.yaml", 16)]
+    {
         std::fs::write(folder.path().join(name), stock()).unwrap();
         assert_eq!(width(&ModelSpec::load(&folder.path().join(name)).unwrap()), want, "{name}");
     }
@@ -106,7 +111,9 @@ fn multiples_without_scales() {
 
 #[test]
 fn an_efficientnet_in_one_row() {
-    for (scale, own, params_stated) in [("n", "effnet-b0-n.yaml", 5_692_220), ("s", "effnet-b0-s.yaml", 10_014_332)] {
+    for (scale, own, params_stated) in
+        [("n", "effnet-b0-n.yaml", 5_692_220), ("s", "effnet-b0-s.yaml", 10_014_332)]
+    {
         let rows = ModelSpec::load(&config(&format!("rows/yolov8{scale}-efficientnet-b0.yaml"))).unwrap();
         let own = ModelSpec::load(&config("detect").join(own)).unwrap();
         let (rows, own) = (rows.build(None).unwrap(), own.build(None).unwrap());
@@ -203,11 +210,23 @@ fn stages_of_an_efficientnet_as_a_list() {
 #[test]
 fn a_wrong_row_is_named_with_what_is_known() {
     let cases = [
-        ("[-1, 3, C2f, [128, True]]", "[-1, 3, C3k2, [128, True]]", "`backbone[2][2]`: expected a module that is known: Conv, C2f"),
+        (
+            "[-1, 3, C2f, [128, True]]",
+            "[-1, 3, C3k2, [128, True]]",
+            "`backbone[2][2]`: expected a module that is known: Conv, C2f",
+        ),
         ("[-1, 3, C2f, [128, True]]", "[-1, 3, C2F, [128, True]]", "did you mean C2f?"),
         ("[-1, 3, C2f, [128, True]]", "[-1, 3, os.system, [ls]]", "nothing is imported"),
-        ("[-1, 3, C2f, [128, True]]", "[-1, 3, C2f]", "`backbone[2]`: expected a row [from, repeats, module, arguments]"),
-        ("[-1, 3, C2f, [128, True]]", "[-1, 0, C2f, [128, True]]", "`backbone[2][1]`: expected a whole number from 1"),
+        (
+            "[-1, 3, C2f, [128, True]]",
+            "[-1, 3, C2f]",
+            "`backbone[2]`: expected a row [from, repeats, module, arguments]",
+        ),
+        (
+            "[-1, 3, C2f, [128, True]]",
+            "[-1, 0, C2f, [128, True]]",
+            "`backbone[2][1]`: expected a whole number from 1",
+        ),
         ("[-1, 3, C2f, [128, True]]", "[-1, 3, C2f, [0, True]]", "`backbone[2][3][0]`"),
         ("[-1, 3, C2f, [128, True]]", "[-1, 3, C2f, [1e9, True]]", "`backbone[2][3][0]`"),
         ("[-1, 3, C2f, [128, True]]", "[-1, 3, C2f, [128, maybe]]", "expected true or false"),
@@ -216,9 +235,17 @@ fn a_wrong_row_is_named_with_what_is_known() {
         ("[64, 3, 2]", "[64, 3, 2, 0]", "no other padding is known"),
         ("[64, 3, 2]", "[64, 3, 2, None, 4]", "groups are not known"),
         ("[64, 3, 2]", "[]", "[channels, kernel, stride, padding, groups, dilation]"),
-        ("[[-1, 6], 1, Concat, [1]]", "[[-1, 4], 1, Concat, [1]]", "`head[1]`: row 11 (Concat): `from`: expected maps of one stride"),
+        (
+            "[[-1, 6], 1, Concat, [1]]",
+            "[[-1, 4], 1, Concat, [1]]",
+            "`head[1]`: row 11 (Concat): `from`: expected maps of one stride",
+        ),
         ("[[-1, 6], 1, Concat, [1]]", "[[-1, 99], 1, Concat, [1]]", "row 11 (Concat): `from` 99"),
-        ("[[-1, 6], 1, Concat, [1]]", "[[-1, 11], 1, Concat, [1]]", "`from` 11: expected a value before this row"),
+        (
+            "[[-1, 6], 1, Concat, [1]]",
+            "[[-1, 11], 1, Concat, [1]]",
+            "`from` 11: expected a value before this row",
+        ),
         ("[[-1, 6], 1, Concat, [1]]", "[[-1, -12], 1, Concat, [1]]", "`from` -12"),
         ("[[-1, 6], 1, Concat, [1]]", "[[], 1, Concat, [1]]", "1 to 64 numbers"),
         ("[[-1, 6], 1, Concat, [1]]", "[[-1, 6], 1, Concat, [2]]", "the axis of the channels"),
@@ -241,17 +268,26 @@ fn a_wrong_row_is_named_with_what_is_known() {
         assert!(message.starts_with("rows.yaml: "), "{to}: {message}");
         assert!(message.contains(part), "{message}\n  should contain: {part}");
     }
-    assert!(refused(&stock().replace("activation", "").replace("backbone: #", "backbone: [] #")).contains("rows.yaml"));
+    assert!(
+        refused(&stock().replace("activation", "").replace("backbone: #", "backbone: [] #"))
+            .contains("rows.yaml")
+    );
 }
 
 #[test]
 fn rows_that_nobody_reads_are_left_out_and_named() {
-    let text = stock().replace("[-1, 1, SPPF, [1024, 5]] # 9", "[-1, 1, SPPF, [1024, 5]]\n  - [3, 1, Conv, [64]]")
-        .replace("[[-1, 6]", "[[-1, 6]").replace("head:\n  - [-1, 1, nn.Upsample", "head:\n  - [9, 1, nn.Upsample");
+    let text = stock()
+        .replace("[-1, 1, SPPF, [1024, 5]] # 9", "[-1, 1, SPPF, [1024, 5]]\n  - [3, 1, Conv, [64]]")
+        .replace("[[-1, 6]", "[[-1, 6]")
+        .replace("head:\n  - [-1, 1, nn.Upsample", "head:\n  - [9, 1, nn.Upsample");
     // All numbers behind the new row move on by one.
     let text = text.replace("12]", "13]").replace("[15, 18, 21]", "[16, 19, 22]");
     let spec = read(&text).unwrap();
-    assert!(spec.notes.iter().any(|note| note.contains("row 10 (Conv) is read by no other row")), "{:?}", spec.notes);
+    assert!(
+        spec.notes.iter().any(|note| note.contains("row 10 (Conv) is read by no other row")),
+        "{:?}",
+        spec.notes
+    );
     let params = spec.build(None).unwrap().graph;
     assert!(params.params().iter().all(|param| !param.name.starts_with("model.10.")));
 }
@@ -259,7 +295,8 @@ fn rows_that_nobody_reads_are_left_out_and_named() {
 #[test]
 fn growth_is_bounded() {
     let joins = "  - [[-1, -1], 1, Concat, [1]]\n".repeat(60);
-    let text = format!("nc: 1\nbackbone:\n  - [-1, 1, Conv, [64, 3, 2]]\n{joins}head:\n  - [-1, 1, Detect, [nc]]\n");
+    let text =
+        format!("nc: 1\nbackbone:\n  - [-1, 1, Conv, [64, 3, 2]]\n{joins}head:\n  - [-1, 1, Detect, [nc]]\n");
     assert!(refused(&text).contains("at most 65536 channels"));
     let downs = "  - [-1, 1, Conv, [8, 3, 8]]\n".repeat(30);
     let text = format!("nc: 1\nbackbone:\n{downs}head:\n  - [-1, 1, Detect, [nc]]\n");
@@ -268,19 +305,36 @@ fn growth_is_bounded() {
     let text = format!("nc: 1\nbackbone:\n{wide}head:\n  - [-1, 1, Detect, [nc]]\n");
     assert!(refused(&text).contains("2000000000 parameters"));
     let many = "  - [-1, 1, Conv, [8, 1, 1]]\n".repeat(501);
-    assert!(refused(&format!("nc: 1\nbackbone:\n{many}head:\n  - [-1, 1, Detect, [nc]]\n")).contains("1 to 500 rows"));
+    assert!(
+        refused(&format!("nc: 1\nbackbone:\n{many}head:\n  - [-1, 1, Detect, [nc]]\n"))
+            .contains("1 to 500 rows")
+    );
 }
 
 /// Rows with wrong parts here and there.
 fn some_rows() -> impl Strategy<Value = String> {
-    let from = prop_oneof![Just("-1".to_string()), "[-4-9]", Just("[-1, 0]".into()), Just("[0, 1, 2]".into())];
+    let from =
+        prop_oneof![Just("-1".to_string()), "[-4-9]", Just("[-1, 0]".into()), Just("[0, 1, 2]".into())];
     let module = prop::sample::select(vec![
-        "Conv, [8, 3, 2]", "Conv, [16, 1]", "C2f, [16, True]", "SPPF, [8, 5]", "nn.Upsample, [None, 2, nearest]",
-        "Concat, [1]", "Detect, [nc]", "EfficientNet_B0, []", "TorchVision, [1280, efficientnet_b0, None, True, 2, True]",
-        "Index, [40, 4]", "Index, [320, 8]", "Index, [3, 0]", "Unknown, [1]", "Conv, [-3]",
+        "Conv, [8, 3, 2]",
+        "Conv, [16, 1]",
+        "C2f, [16, True]",
+        "SPPF, [8, 5]",
+        "nn.Upsample, [None, 2, nearest]",
+        "Concat, [1]",
+        "Detect, [nc]",
+        "EfficientNet_B0, []",
+        "TorchVision, [1280, efficientnet_b0, None, True, 2, True]",
+        "Index, [40, 4]",
+        "Index, [320, 8]",
+        "Index, [3, 0]",
+        "Unknown, [1]",
+        "Conv, [-3]",
     ]);
     prop::collection::vec((from, 1usize..4, module), 1..10).prop_map(|rows| {
-        rows.into_iter().map(|(from, repeats, module)| format!("  - [{from}, {repeats}, {module}]\n")).collect()
+        rows.into_iter()
+            .map(|(from, repeats, module)| format!("  - [{from}, {repeats}, {module}]\n"))
+            .collect()
     })
 }
 

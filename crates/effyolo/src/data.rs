@@ -29,7 +29,8 @@ pub(crate) fn open_split(data: &DataSpec, split: &str) -> Result<FileDataset> {
             "{}: `{split}`: expected either COCO files (.json) or folders and lists of images, got both",
             data.file
         );
-        let source = |file: &&PathBuf| CocoSource { instances: file.to_path_buf(), images: data.images.clone() };
+        let source =
+            |file: &&PathBuf| CocoSource { instances: file.to_path_buf(), images: data.images.clone() };
         FileDataset::open_coco(&coco.iter().map(source).collect::<Vec<_>>(), names, &options)?
     };
     say_report(split, &dataset);
@@ -44,7 +45,8 @@ fn check_exists(data: &DataSpec, split: &str, entry: &Path) -> Result<()> {
     if entry.exists() {
         return Ok(());
     }
-    let absolute = |path: &Path| std::path::absolute(Path::new(".").join(path)).unwrap_or_else(|_| path.into());
+    let absolute =
+        |path: &Path| std::path::absolute(Path::new(".").join(path)).unwrap_or_else(|_| path.into());
     let (resolved, base) = (absolute(entry), absolute(&data.base));
     bail!(
         "{}: `{split}`: there is no {}; relative entries are relative to {} (`path`, itself relative to the folder of \

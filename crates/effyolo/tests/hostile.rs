@@ -165,10 +165,17 @@ fn coco_files_are_trained_on_and_validated_like_folders() {
     let (is_good, text) = run(at, &json);
     assert!(is_good && text.contains("val: 2 images, 2 objects"), "{text}");
     let wrong = fs::read_to_string(at.join("annotations/instances_val.json")).unwrap();
-    write(at, "annotations/instances_val.json", wrong.replacen(r#""category_id": 5"#, r#""category_id": 6"#, 1));
+    write(
+        at,
+        "annotations/instances_val.json",
+        wrong.replacen(r#""category_id": 5"#, r#""category_id": 6"#, 1),
+    );
     let (is_good, text) = run(at, &["val", "--weights", weights(), "--data", "data.yaml"]);
     assert!(is_good, "{text}");
-    assert!(text.contains("instances_val.json: annotation 0: annotation left out: `category_id` 6"), "{text}");
+    assert!(
+        text.contains("instances_val.json: annotation 0: annotation left out: `category_id` 6"),
+        "{text}"
+    );
     write(at, "data.yaml", format!("{coco}names: [red, green]\n"));
     let (is_good, text) = run(at, &TRAIN);
     assert!(!is_good && text.contains(r#"expected the classes ["red", "green"]"#), "{text}");
@@ -179,12 +186,21 @@ fn data_files_are_refused_with_file_key_and_advice() {
     let long = format!("train: t\nnames: [{}]\n", "a, ".repeat(400_000));
     let cases: [(&[u8], &[&str]); 11] = [
         (b"", &["data.yaml"]),
-        (b"train: images/train\nval: images/val\nname: [a]\n", &["`names` is missing", "is `name` meant for it?"]),
+        (
+            b"train: images/train\nval: images/val\nname: [a]\n",
+            &["`names` is missing", "is `name` meant for it?"],
+        ),
         (b"train: images/train\nval: images/val\nnames: 3\n", &["`names`", "got 3"]),
-        (b"train: imags\nval: images/val\nnames: [a]\n", &["`train`: there is no /", "/imags; relative entries are relative to /"]),
+        (
+            b"train: imags\nval: images/val\nnames: [a]\n",
+            &["`train`: there is no /", "/imags; relative entries are relative to /"],
+        ),
         (b"path: other\ntrain: t\nval: v\nnames: [a]\n", &["/other/t", "/other (`path`"]),
         (b"train: images/train\nnames: [red, blue]\n", &["`val` is missing"]),
-        (b"train: !!python/object/apply:os.system ['touch runs']\nnames: [a]\n", &["line 1", "!!python", "nothing is executed"]),
+        (
+            b"train: !!python/object/apply:os.system ['touch runs']\nnames: [a]\n",
+            &["line 1", "!!python", "nothing is executed"],
+        ),
         (b"train: &a [*a]\nnames: [a]\n", &["data.yaml"]),
         (b"\xff\xfet\0", &["UTF-16"]),
         (b"train: caf\xe9\nnames: [a]\n", &["UTF-8"]),
@@ -193,7 +209,11 @@ fn data_files_are_refused_with_file_key_and_advice() {
     for (bytes, parts) in cases {
         fails(&TRAIN, |folder| write(folder, "data.yaml", bytes), &[parts, &["error: "]].concat());
     }
-    fails(&TRAIN, |folder| fs::remove_file(folder.join("data.yaml")).unwrap(), &["data.yaml", "No such file"]);
+    fails(
+        &TRAIN,
+        |folder| fs::remove_file(folder.join("data.yaml")).unwrap(),
+        &["data.yaml", "No such file"],
+    );
     let folder: fn(&Path) = |folder| {
         fs::remove_file(folder.join("data.yaml")).unwrap();
         fs::create_dir(folder.join("data.yaml")).unwrap();
@@ -206,7 +226,7 @@ fn settings_are_refused_with_key_and_range() {
     for (setting, parts) in [
         ("epochs: 0", ["`train.epochs`", "from 1"]),
         ("batch: -1", ["`train.batch`", "got -1"]),
-        ("lr0: .nan", ["`train.lr0`", "NaN"]),
+        ("lr0: .nan", ["`train.lr0`", ".nan"]),
         ("lr0: 0", ["`train.lr0`", "got 0"]),
         ("lr0: 1e300", ["`train.lr0`", "expected a number"]),
         ("momentum: .inf", ["`train.momentum`", "inf"]),
@@ -251,7 +271,12 @@ fn prediction_goes_on_after_a_bad_image_and_tells_so() {
     let predict = ["predict", "images/val", "--weights", weights(), "--no-save"];
     let (is_good, text) = run(at, &predict);
     assert!(!is_good && text.contains("2 of 4 images could not be read"), "{text}");
-    for part in ["images/val/0.png: 48x40", "images/val/1.png: 48x40", "skipped: images/val/broken.jpg", "30000 x 30000"] {
+    for part in [
+        "images/val/0.png: 48x40",
+        "images/val/1.png: 48x40",
+        "skipped: images/val/broken.jpg",
+        "30000 x 30000",
+    ] {
         assert!(text.contains(part), "{text}\n  should contain: {part}");
     }
     fails(&["predict", "absent", "--weights", weights()], |_| {}, &["absent: there is no such file"]);
@@ -322,5 +347,8 @@ train: {epochs: 1, imgsz: 32, batch: 4, workers: 1}
     assert!(is_good && text.contains("nothing left to do"), "{text}");
     write(at, "rows.yaml", tiny.replace("SPPF", "SPPELAN"));
     let (is_good, text) = run(at, &["summary", "--model", "rows.yaml"]);
-    assert!(!is_good && text.contains("`backbone[4][2]`: expected a module that is known: Conv, C2f, SPPF"), "{text}");
+    assert!(
+        !is_good && text.contains("`backbone[4][2]`: expected a module that is known: Conv, C2f, SPPF"),
+        "{text}"
+    );
 }
