@@ -1,8 +1,8 @@
 //! Where the images of a COCO instances file lie.
 
-use crate::dataset_files::{Candidate, Checked, coco_labels};
+use crate::dataset_files::{Candidate, coco_labels};
 use crate::regular_file::read_regular;
-use crate::{CocoError, CocoInstances, DataError, FileProblem, Place, Problem, parse_coco};
+use crate::{CocoError, CocoInstances, DataError, Place, Problem, parse_coco};
 use std::path::{Path, PathBuf};
 
 /// No instances file is longer; that of COCO's own training set has 450 MB.
@@ -59,10 +59,8 @@ pub(crate) fn coco_images(source: &CocoSource, class_names: &[String]) -> Result
     let candidate = |image: crate::CocoImage| Candidate {
         path: folder.join(&image.file_name),
         labelled_size: Some(image.size),
-        image: Checked::Unusable(FileProblem::Missing.into()),
         labels: coco_labels(file, image.boxes, image.problems),
         crowds: image.crowds,
-        is_animated: false,
     };
     Ok(CocoImages { candidates: instances.images.into_iter().map(candidate).collect(), problems })
 }

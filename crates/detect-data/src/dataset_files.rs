@@ -5,8 +5,8 @@ use crate::image_file::read_image;
 use crate::regular_file::read_regular;
 use crate::{
     AnnotationProblem, DataError, Dataset, FileProblem, ImageHeader, ImageProblem, LabelFileProblem,
-    LabelledBox, Labels, NormalisedBox, Note, NoteKind, Place, Problem, ProblemKind, Report, RgbImage,
-    Sample, find_images, label_path, parse_labels,
+    LabelProblem, LabelledBox, Labels, NormalisedBox, Note, NoteKind, Place, Problem, ProblemKind, Report,
+    RgbImage, Sample, find_images, label_path, parse_labels,
 };
 use box_geometry::Size;
 use std::collections::HashMap;
@@ -70,9 +70,10 @@ impl FileDataset {
         let images = find_images(sources)?;
         let classes = class_names.len();
         let mut dataset = Self::empty(class_names, options);
-        for candidate in in_parallel(&images, options.threads, |path| yolo_candidate(path, classes, options))
-        {
-            dataset.add(candidate);
+        let examine = |path: &PathBuf| (examine(path, None, options), yolo_labels(path, classes));
+        for (path, (image, labels)) in images.iter().zip(in_parallel(&images, options.threads, examine)) {
+            let crowds = Vec::new();
+            dataset.add(Candidate { path: path.clone(), labelled_size: None, labels, crowds }, image);
         }
         dataset.report.notes.extend(shared_labels(&images));
         dataset.unless_empty(sources)
@@ -97,10 +98,9 @@ impl FileDataset {
             candidates.extend(found.candidates);
         }
         candidates.sort_by(|a, b| a.path.cmp(&b.path));
-        let check = |candidate: &Candidate| candidate.clone().checked(options);
-        for candidate in in_parallel(&candidates, options.threads, check) {
-            dataset.add(candidate);
-        }
+        let examine = |one: &Candidate| examine(&one.path, one.labelled_size, options);
+        let images = in_parallel(&candidates, options.threads, examine);
+        candidates.into_iter().zip(images).for_each(|(candidate, image)| dataset.add(candidate, image));
         let files: Vec<PathBuf> = sources.iter().map(|source| source.instances.clone()).collect();
         dataset.unless_empty(&files)
     }
@@ -110,15 +110,16 @@ impl FileDataset {
         FileDataset { class_names, max_pixels, entries: Vec::new(), report: Report::default() }
     }
 
-    fn add(&mut self, candidate: Candidate) {
-        let Candidate { path, image, labels, crowds, is_animated, .. } = candidate;
-        let size = match image {
-            Checked::Usable(size) => size,
-            Checked::Unusable(kind) => {
-                return self.report.add(Problem { file: path, place: Place::Whole, kind });
-            }
+    fn add(&mut self, candidate: Candidate, image: Result<ImageHeader, ProblemKind>) {
+        let Candidate { path, labels, crowds, .. } = candidate;
+        let added = image.and_then(|image| {
+            let boxes = self.report.add_labels(labels, !crowds.is_empty())?;
+            Ok((image, boxes))
+        });
+        let (ImageHeader { size, is_animated }, boxes) = match added {
+            Ok(added) => added,
+            Err(kind) => return self.report.add(Problem { file: path, place: Place::Whole, kind }),
         };
-        let Some(boxes) = self.report.add_labels(&path, labels, !crowds.is_empty()) else { return };
         if is_animated {
             self.report.notes.push(Note { file: path.clone(), kind: NoteKind::Animated });
         }
@@ -163,16 +164,19 @@ impl FileDataset {
 }
 
 impl Report {
-    /// Counts and lists an image's labels and gives its boxes; `None` where the image is left out for them.
+    /// Counts and lists an image's labels and gives its boxes, or the reason to leave the image out.
     fn add_labels(
         &mut self,
-        image: &Path,
         labels: CandidateLabels,
         has_crowds: bool,
-    ) -> Option<Vec<NormalisedBox>> {
-        let CandidateLabels::Read { file, boxes, problems } = labels else {
-            self.missing += 1;
-            return Some(Vec::new());
+    ) -> Result<Vec<NormalisedBox>, ProblemKind> {
+        let (file, boxes, problems) = match labels {
+            CandidateLabels::None => {
+                self.missing += 1;
+                return Ok(Vec::new());
+            }
+            CandidateLabels::Unreadable(problem) => return Err(problem.into()),
+            CandidateLabels::Read { file, boxes, problems } => (file, boxes, problems),
         };
         self.found += 1;
         self.empty += usize::from(boxes.is_empty() && problems.is_empty() && !has_crowds);
@@ -182,11 +186,9 @@ impl Report {
             self.add(Problem { file: file.clone(), place, kind });
         }
         if bad > 0 && boxes.is_empty() && !has_crowds {
-            let kind = ProblemKind::NoUsableLabel { labels: bad };
-            self.add(Problem { file: image.to_path_buf(), place: Place::Whole, kind });
-            return None;
+            return Err(ProblemKind::NoUsableLabel { labels: bad });
         }
-        Some(boxes)
+        Ok(boxes)
     }
 }
 
@@ -232,29 +234,21 @@ fn in_pixels(boxes: &[NormalisedBox], size: Size) -> Vec<LabelledBox> {
 }
 
 /// An image that may join a data set.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Candidate {
     pub(crate) path: PathBuf,
     /// Size that the labels refer to, where they say.
     pub(crate) labelled_size: Option<Size>,
-    pub(crate) image: Checked,
     pub(crate) labels: CandidateLabels,
     pub(crate) crowds: Vec<NormalisedBox>,
-    pub(crate) is_animated: bool,
-}
-
-/// Whether an image can be used; `Unusable` carries the reason.
-#[derive(Debug, Clone)]
-pub(crate) enum Checked {
-    Usable(Size),
-    Unusable(ProblemKind),
 }
 
 /// The labels of a candidate.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) enum CandidateLabels {
     /// There is no label file.
     None,
+    Unreadable(LabelFileProblem),
     Read {
         file: PathBuf,
         boxes: Vec<NormalisedBox>,
@@ -262,26 +256,20 @@ pub(crate) enum CandidateLabels {
     },
 }
 
-impl Candidate {
-    /// Reads the image.
-    pub(crate) fn checked(mut self, options: &OpenOptions) -> Self {
-        let header = match read_header(&self.path, options) {
-            Ok(header) => header,
-            Err(problem) => {
-                self.image = Checked::Unusable(problem.into());
-                return self;
-            }
-        };
-        let size = header.size;
-        self.is_animated = header.is_animated;
-        self.image = match self.labelled_size {
-            _ if size.height.min(size.width) < MIN_SIDE => Checked::Unusable(ProblemKind::TooSmall(size)),
-            Some(expected) if expected != size => {
-                Checked::Unusable(ProblemKind::OtherSize { expected, got: size })
-            }
-            _ => Checked::Usable(size),
-        };
-        self
+/// The header of an image that can be used.
+fn examine(
+    path: &Path,
+    labelled_size: Option<Size>,
+    options: &OpenOptions,
+) -> Result<ImageHeader, ProblemKind> {
+    let header = read_header(path, options)?;
+    let got = header.size;
+    if got.height.min(got.width) < MIN_SIDE {
+        return Err(ProblemKind::TooSmall(got));
+    }
+    match labelled_size.filter(|expected| *expected != got) {
+        Some(expected) => Err(ProblemKind::OtherSize { expected, got }),
+        None => Ok(header),
     }
 }
 
@@ -294,49 +282,26 @@ fn read_header(path: &Path, options: &OpenOptions) -> Result<ImageHeader, ImageP
     Ok(header)
 }
 
-fn yolo_candidate(path: &Path, classes: usize, options: &OpenOptions) -> Candidate {
-    let candidate = Candidate {
-        path: path.to_path_buf(),
-        labelled_size: None,
-        image: Checked::Unusable(FileProblem::Missing.into()),
-        labels: CandidateLabels::None,
-        crowds: Vec::new(),
-        is_animated: false,
-    };
-    let mut candidate = candidate.checked(options);
-    match read_labels(&label_path(path), classes) {
-        Ok(labels) => candidate.labels = labels,
-        Err(problem) => {
-            if let Checked::Usable(_) = candidate.image {
-                candidate.image = Checked::Unusable(problem.into());
-            }
+fn yolo_labels(image: &Path, classes: usize) -> CandidateLabels {
+    let file = label_path(image);
+    let labels = read_regular(&file, MAX_LABEL_BYTES)
+        .map_err(LabelFileProblem::from)
+        .and_then(|bytes| parse_labels(&bytes, classes));
+    match labels {
+        Ok(Labels { boxes, problems }) => {
+            let row = |(row, problem): (usize, LabelProblem)| (Place::Row(row), problem.into());
+            CandidateLabels::Read { file, boxes, problems: problems.into_iter().map(row).collect() }
         }
-    }
-    candidate
-}
-
-fn read_labels(file: &Path, classes: usize) -> Result<CandidateLabels, LabelFileProblem> {
-    let bytes = match read_regular(file, MAX_LABEL_BYTES) {
-        Ok(bytes) => bytes,
-        Err(FileProblem::Missing) => return Ok(CandidateLabels::None),
-        Err(problem) => return Err(problem.into()),
-    };
-    let Labels { boxes, problems } = parse_labels(&bytes, classes)?;
-    let problems = problems.into_iter().map(|(row, problem)| (Place::Row(row), problem.into())).collect();
-    Ok(CandidateLabels::Read { file: file.to_path_buf(), boxes, problems })
-}
-
-impl From<FileProblem> for ProblemKind {
-    fn from(problem: FileProblem) -> Self {
-        ProblemKind::Image(problem.into())
+        Err(LabelFileProblem::File(FileProblem::Missing)) => CandidateLabels::None,
+        Err(problem) => CandidateLabels::Unreadable(problem),
     }
 }
 
-/// Pairs such as a.jpg and a.png.
+/// Pairs such as a.jpg and a.png, where they have a label file.
 fn shared_labels(images: &[PathBuf]) -> Vec<Note> {
     let mut first: HashMap<PathBuf, &PathBuf> = HashMap::new();
     let mut notes = Vec::new();
-    for image in images {
+    for image in images.iter().filter(|image| label_path(image).exists()) {
         if let Some(with) = first.get(&label_path(image)) {
             let kind = NoteKind::SharedLabels { with: with.to_path_buf() };
             notes.push(Note { file: image.clone(), kind });

@@ -28,7 +28,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Train a detector on a data set in YOLO's layout.
+    /// Train a detector on a data set in YOLO's or COCO's layout.
     Train(train::Arguments),
     /// Measure the average precision of trained weights.
     Val(val::Arguments),

@@ -21,7 +21,7 @@ pub(crate) struct Arguments {
     /// Trained weights, such as runs/exp/weights/best.safetensors.
     #[arg(long)]
     weights: PathBuf,
-    /// Data file in Ultralytics' form.
+    /// Data file in Ultralytics' form, or a COCO instances file (.json).
     #[arg(long)]
     data: PathBuf,
     /// Which images: train, val or test.
