@@ -65,12 +65,7 @@ pub enum Module {
     Backbone(ScaledVariant),
     /// An EfficientNet whose maps are picked by [`Module::Index`]: 0 is the image, 2 to 8 the stages, 9 the head
     /// convolution.
-    Stages {
-        /// The network.
-        network: ScaledVariant,
-        /// The last output that is picked: what lies behind it is not built.
-        last: usize,
-    },
+    Stages(ScaledVariant),
     /// Picks a map of [`Module::Stages`].
     Index {
         /// Its channels.
@@ -132,10 +127,13 @@ pub(crate) fn reduction_of_output(index: usize) -> Option<usize> {
 /// Output of [`Module::Stages`] behind the head convolution.
 pub(crate) const HEAD_OUTPUT: usize = 9;
 
+/// Numbers that [`Module::Backbone`] takes.
+pub(crate) const VALUES_OF_BACKBONE: usize = 5;
+
 impl Module {
     /// Numbers that later rows know its maps by.
     pub(crate) fn value_count(&self) -> usize {
-        if matches!(self, Module::Backbone(_)) { 5 } else { 1 }
+        if matches!(self, Module::Backbone(_)) { VALUES_OF_BACKBONE } else { 1 }
     }
 
     pub(crate) fn name(&self) -> &'static str {
@@ -146,7 +144,7 @@ impl Module {
             Module::Upsample { .. } => "nn.Upsample",
             Module::Concat => "Concat",
             Module::Backbone(_) => "EfficientNet",
-            Module::Stages { .. } => "TorchVision",
+            Module::Stages(_) => "TorchVision",
             Module::Index { .. } => "Index",
             Module::Detect => "Detect",
         }
@@ -160,7 +158,7 @@ impl RowsSpec {
         let mut stages: Vec<Vec<String>> = Vec::new();
         for (number, row) in self.rows.iter().take(self.backbone_rows).enumerate() {
             match &row.module {
-                Module::Backbone(network) | Module::Stages { network, .. } => {
+                Module::Backbone(network) | Module::Stages(network) => {
                     let config = network.spec(vec![5]).config();
                     stages.extend(effnet_backbone::EfficientNet::new(config).stage_prefixes());
                 }

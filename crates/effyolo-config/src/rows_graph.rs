@@ -1,6 +1,6 @@
 //! From rows to a graph.
 
-use crate::rows::{HEAD_OUTPUT, reduction_of_output};
+use crate::rows::{HEAD_OUTPUT, VALUES_OF_BACKBONE, reduction_of_output};
 use crate::{Module, Row, RowsSpec, ScaledVariant};
 use effnet_backbone::EfficientNet;
 use net_graph::{Activation, Backbone, Builder, Conv, Graph, GraphError, Init, Level, NodeId, Padding};
@@ -52,7 +52,8 @@ pub(crate) fn build(rows: &[Row], class_count: usize, box_bias: f32) -> Result<R
     let node =
         builder.input("image", 3).map_err(|error| RowProblem { row: 0, problem: error.to_string() })?;
     let image = Level { stride: 1, channels: 3, node };
-    let mut layers = Layers { builder, image, values: Vec::new(), max_stride: 1 };
+    let deepest = deepest_output(rows, &inputs, &is_read);
+    let mut layers = Layers { builder, image, values: Vec::new(), max_stride: 1, deepest };
     let head = DflHead { name: String::new(), class_count, reg_max: REG_MAX, box_bias };
     let mut nodes = None;
     for (number, row) in rows.iter().enumerate() {
@@ -139,11 +140,25 @@ fn read_rows(rows: &[Row], inputs: &[Vec<usize>]) -> Vec<bool> {
     is_read
 }
 
+/// The last output of the first row that is read: the last value of an EfficientNet, or the last output that is picked. What
+/// lies behind it is not built.
+fn deepest_output(rows: &[Row], inputs: &[Vec<usize>], is_read: &[bool]) -> usize {
+    let is_picking = matches!(rows.first(), Some(Row { module: Module::Stages(_), .. }));
+    let read = rows.iter().zip(inputs).zip(is_read).filter(|(_, is_read)| **is_read).map(|(row, _)| row);
+    let outputs = read.flat_map(|(row, inputs)| match row.module {
+        Module::Index { index, .. } if is_picking => vec![index],
+        _ => inputs.iter().copied().filter(|value| *value < VALUES_OF_BACKBONE).collect(),
+    });
+    outputs.max().unwrap_or(0)
+}
+
 struct Layers {
     builder: Builder,
     image: Level,
     values: Vec<Value>,
     max_stride: usize,
+    /// See [`deepest_output`].
+    deepest: usize,
 }
 
 impl Layers {
@@ -152,13 +167,18 @@ impl Layers {
         match &row.module {
             Module::Backbone(network) => {
                 let image = self.only(inputs)?;
-                let levels = self.efficientnet(network, vec![2, 3, 4, 5], image)?;
-                self.values.push(Value::Nothing);
-                self.values.extend(levels.into_iter().map(Value::Map));
+                let mut values = vec![Value::Nothing; VALUES_OF_BACKBONE];
+                // Value 1 is the map of stride 4, reduction 2.
+                let levels = self.efficientnet(network, (2..=self.deepest.max(1) + 1).collect(), image)?;
+                levels
+                    .into_iter()
+                    .zip(&mut values[1..])
+                    .for_each(|(level, value)| *value = Value::Map(level));
+                self.values.extend(values);
             }
-            Module::Stages { network, last } => {
+            Module::Stages(network) => {
                 let image = self.only(inputs)?;
-                let maps = self.stages(network, *last, image)?;
+                let maps = self.stages(network, image)?;
                 self.values.push(Value::Maps(maps));
             }
             Module::Index { channels, index } => {
@@ -309,13 +329,9 @@ impl Layers {
         Ok(levels)
     }
 
-    /// The outputs up to `last`.
-    fn stages(
-        &mut self,
-        network: &ScaledVariant,
-        last: usize,
-        input: Level,
-    ) -> Result<Vec<Option<Level>>, String> {
+    /// The outputs up to the last one that is picked.
+    fn stages(&mut self, network: &ScaledVariant, input: Level) -> Result<Vec<Option<Level>>, String> {
+        let last = self.deepest;
         let mut maps = vec![None; HEAD_OUTPUT + 1];
         maps[0] = Some(input);
         let outputs: Vec<usize> =

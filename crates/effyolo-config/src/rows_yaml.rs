@@ -63,8 +63,7 @@ pub(crate) fn read_rows(section: &mut Section<'_>, letter: Option<char>) -> Resu
     let mut fields = rows_of(&backbone)?;
     let backbone_rows = fields.len();
     fields.extend(rows_of(&head)?);
-    let mut rows = fields.iter().map(|field| reader.row(field)).collect::<Result<Vec<_>, _>>()?;
-    settle_stages(&mut rows);
+    let rows = fields.iter().map(|field| reader.row(field)).collect::<Result<Vec<_>, _>>()?;
     check_order(&rows, &fields, &head)?;
     let built = build(&rows, classes, 1.0).map_err(|problem| row_error(problem, &rows, &fields))?;
     let mut notes = reader.notes;
@@ -96,23 +95,11 @@ fn check_order(rows: &[Row], fields: &[Field<'_>], head: &Field<'_>) -> Result<(
             let field = if is_last { head } else { &fields[number] };
             return Err(field.wrong("one Detect, in the last row of the head"));
         }
-        if matches!(row.module, Module::Backbone(_) | Module::Stages { .. }) && number > 0 {
+        if matches!(row.module, Module::Backbone(_) | Module::Stages(_)) && number > 0 {
             return Err(fields[number].wrong("an EfficientNet in the first row of the backbone only"));
         }
     }
     Ok(())
-}
-
-/// Tells a row of stages which of its outputs is the last one picked.
-fn settle_stages(rows: &mut [Row]) {
-    let picked = rows.iter().filter_map(|row| match row.module {
-        Module::Index { index, .. } => Some(index.min(HEAD_OUTPUT)),
-        _ => None,
-    });
-    let largest = picked.max().unwrap_or(0);
-    if let Some(Row { module: Module::Stages { last, .. }, .. }) = rows.first_mut() {
-        *last = largest;
-    }
 }
 
 fn read_scale(
@@ -327,8 +314,7 @@ impl RowReader {
                 .list
                 .wrong("unwrap, truncate and split of True, 2, True: the stages as a list"));
         }
-        let network = ScaledVariant { variant, width: 1.0, depth: 1.0 };
-        Ok(Module::Stages { network, last: 0 })
+        Ok(Module::Stages(ScaledVariant { variant, width: 1.0, depth: 1.0 }))
     }
 }
 
@@ -487,7 +473,7 @@ fn row_value(row: &Row) -> Value {
             }
             arguments
         }
-        Module::Stages { network, .. } => {
+        Module::Stages(network) => {
             let head = network.spec(vec![5]).network().head;
             let name = format!("efficientnet_{}", network.variant.name);
             vec![head.into(), name.into(), Value::Null, true.into(), 2.into(), true.into()]

@@ -292,6 +292,28 @@ fn rows_that_nobody_reads_are_left_out_and_named() {
 }
 
 #[test]
+fn of_an_efficientnet_only_what_is_read_is_built() {
+    let rows = |first: &str, from: &str| {
+        format!(
+            "nc: 1\nwidth_multiple: 0.25\nbackbone:\n  - {first}\n{from}head:\n  - [-1, 1, Detect, [nc]]\n"
+        )
+    };
+    let one = rows("[-1, 1, EfficientNet_B0, []]", "  - [2, 1, SPPF, [256, 5]]\n");
+    let picked = rows(
+        "[-1, 1, TorchVision, [1, efficientnet_b0, None, True, 2, True]]",
+        "  - [0, 1, Index, [320, 8]]\n  - [0, 1, Index, [40, 4]]\n  - [-1, 1, SPPF, [256, 5]]\n",
+    );
+    for text in [one, picked] {
+        let spec = read(&text).unwrap();
+        let names: Vec<String> =
+            spec.build(None).unwrap().graph.params().iter().map(|param| param.name.clone()).collect();
+        let has = |part: &str| names.iter().any(|name| name.starts_with(part));
+        assert!(has("backbone.blocks.2.") && !has("backbone.blocks.3."), "{text}");
+        assert_eq!(spec.stride(), 8);
+    }
+}
+
+#[test]
 fn growth_is_bounded() {
     let joins = "  - [[-1, -1], 1, Concat, [1]]\n".repeat(60);
     let text =
