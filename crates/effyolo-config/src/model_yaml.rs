@@ -1,5 +1,6 @@
 use crate::document::{parse, read_text};
-use crate::rows_yaml::{ReadRows, read_rows, rows_map, scale_in_name};
+use crate::rows_scale::scale_in_name;
+use crate::rows_yaml::{ReadRows, read_rows, rows_map};
 use crate::section::{Field, Section};
 use crate::{
     BackboneSpec, ConfigError, CspSpec, EfficientNetSpec, ModelSpec, Normalization, Task, TrainSpec, suggest,
