@@ -20,7 +20,7 @@ fn photograph(seed: usize) -> image::RgbImage {
 }
 
 /// A data set in a folder of its own.
-fn dataset(folder: &std::path::Path) -> Arc<YoloDataset> {
+fn dataset(folder: &std::path::Path) -> Arc<FileDataset> {
     for part in ["images", "labels"] {
         std::fs::create_dir_all(folder.join(part)).unwrap();
     }
@@ -30,7 +30,8 @@ fn dataset(folder: &std::path::Path) -> Arc<YoloDataset> {
         std::fs::write(folder.join(format!("labels/{i}.txt")), rows).unwrap();
     }
     let sources = [PathBuf::from(folder).join("images")];
-    Arc::new(YoloDataset::open(&sources, vec!["thing".into()], ImageCheck::Header, 1).unwrap())
+    let options = OpenOptions { check: ImageCheck::Header, max_pixels: DEFAULT_MAX_PIXELS, threads: 1 };
+    Arc::new(FileDataset::open_yolo(&sources, vec!["thing".into()], &options).unwrap())
 }
 
 /// YOLOv8's defaults.
@@ -44,7 +45,7 @@ fn augmentation() -> Augmentation {
     }
 }
 
-fn steps(criterion: &mut Criterion, dataset: &Arc<YoloDataset>) {
+fn steps(criterion: &mut Criterion, dataset: &Arc<FileDataset>) {
     let images = LoadedImages::new(dataset.clone(), SIDE, usize::MAX).unwrap();
     let original = dataset.get(0).unwrap().image;
     let tiles: Vec<Arc<Sample>> = (0..4).map(|i| images.get(i).unwrap()).collect();
@@ -80,7 +81,7 @@ fn steps(criterion: &mut Criterion, dataset: &Arc<YoloDataset>) {
 }
 
 /// An epoch on one thread; `byte_limit` 0 decodes four images a sample.
-fn epochs(criterion: &mut Criterion, dataset: &Arc<YoloDataset>) {
+fn epochs(criterion: &mut Criterion, dataset: &Arc<FileDataset>) {
     let loader = TrainLoader::new(LoaderOptions { batch: 16, threads: 1, queue: 1, seed: 0 }).unwrap();
     let mut group = criterion.benchmark_group("loader_epoch");
     group.sample_size(10).throughput(Throughput::Elements(IMAGES as u64));

@@ -28,8 +28,8 @@ pub struct ClassFolder {
 
 impl ClassFolder {
     /// Opens `folder`. Classes are the names of its folders, sorted, or, where `names` is given (those of the training
-    /// images), their places there. Images whose header cannot be read are left out and listed; the others keep up to
-    /// `byte_limit` bytes in memory once they are decoded.
+    /// images), their places there. Every image is decoded; those that cannot be are left out and listed, and the others
+    /// stay in memory up to `byte_limit` bytes.
     ///
     /// # Errors
     /// When there is no class, no readable image, or a class that `names` lacks.
@@ -46,23 +46,43 @@ impl ClassFolder {
                 })?;
             paths.extend(find_images(&[folder.join(class)])?.into_iter().map(|path| (path, index)));
         }
-        let checked: Vec<_> = paths.par_iter().map(|(path, _)| RgbImage::size_in_file(path)).collect();
-        let (mut images, mut problems, mut bytes) = (Vec::new(), Vec::new(), 0);
-        for ((path, class), size) in paths.into_iter().zip(checked) {
-            match size {
-                Ok(size) => {
-                    bytes += size.height * size.width * 3;
-                    images.push((path, class));
+        let mut opened = ClassFolder {
+            names,
+            images: Vec::new(),
+            problems: Vec::new(),
+            cache: Vec::new(),
+            bytes_left: AtomicUsize::new(byte_limit),
+            bytes: 0,
+        };
+        let decoded: Vec<_> = paths.par_iter().map(|(path, _)| opened.examine(path)).collect();
+        for ((path, class), examined) in paths.into_iter().zip(decoded) {
+            match examined {
+                Ok((bytes, slot)) => {
+                    opened.bytes += bytes;
+                    opened.images.push((path, class));
+                    opened.cache.push(slot);
                 }
-                Err(error) => problems.push(FolderProblem { path, error }),
+                Err(error) => opened.problems.push(FolderProblem { path, error }),
             }
         }
-        if images.is_empty() {
-            let (path, skipped) = (folder.to_path_buf(), problems.len());
+        if opened.images.is_empty() {
+            let (path, skipped) = (folder.to_path_buf(), opened.problems.len());
             return Err(ClassDataError::NoImages { path, skipped });
         }
-        let cache = images.iter().map(|_| OnceLock::new()).collect();
-        Ok(ClassFolder { names, images, problems, cache, bytes_left: AtomicUsize::new(byte_limit), bytes })
+        Ok(opened)
+    }
+
+    /// Decodes an image; its bytes, and the image itself where there is room for it.
+    fn examine(&self, path: &Path) -> Result<(usize, OnceLock<Arc<RgbImage>>), DataError> {
+        let image = RgbImage::open(path)?;
+        let bytes = image.data().len();
+        let slot = if self.reserve(bytes) { OnceLock::from(Arc::new(image)) } else { OnceLock::new() };
+        Ok((bytes, slot))
+    }
+
+    fn reserve(&self, bytes: usize) -> bool {
+        let take = |left: usize| left.checked_sub(bytes);
+        self.bytes_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
     }
 
     /// Keeps the first `count` images of each class alone: a smaller set for a shorter training.
@@ -123,13 +143,7 @@ impl ClassFolder {
         if let Some(image) = self.cache[index].get() {
             return Ok(image.clone());
         }
-        let image = Arc::new(RgbImage::open(self.path(index))?);
-        let take = |left: usize| left.checked_sub(image.data().len());
-        if self.bytes_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok() {
-            // Another thread may have been first; both images are equal.
-            let _ = self.cache[index].set(image.clone());
-        }
-        Ok(image)
+        Ok(Arc::new(RgbImage::open(self.path(index))?))
     }
 }
 

@@ -51,6 +51,15 @@ pub trait Dataset: Send + Sync {
     /// When `index` is not below [`len`](Self::len).
     fn size(&self, index: usize) -> Size;
 
+    /// Regions of image `index` that hold many objects, in pixels of the original image (`iscrowd` of COCO). Training does
+    /// not see them; an evaluation neither rewards nor punishes detections in them.
+    ///
+    /// # Panics
+    /// May panic when `index` is not below [`len`](Self::len).
+    fn crowds(&self, _index: usize) -> Vec<LabelledBox> {
+        Vec::new()
+    }
+
     /// Image `index`, decoded, in its original size.
     ///
     /// # Errors

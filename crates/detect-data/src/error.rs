@@ -1,5 +1,7 @@
 //! Errors.
 
+use crate::regular_file::Shown;
+use crate::{CocoError, FileProblem, ImageProblem, Problem};
 use box_geometry::Size;
 use std::path::PathBuf;
 
@@ -7,25 +9,46 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     /// A file or folder cannot be read.
-    #[error("{}: cannot be read: {source}", path.display())]
-    Io {
+    #[error("{}: {problem}", Shown(path))]
+    File {
         /// The file.
         path: PathBuf,
-        /// The system's reason.
-        source: std::io::Error,
+        /// What is wrong.
+        problem: FileProblem,
     },
-    /// A file is no image that can be decoded.
-    #[error("{}: expected an image (jpg, png, bmp, webp, tiff), but decoding failed: {source}", path.display())]
+    /// An image cannot be used.
+    #[error("{}: {problem}", Shown(path))]
     Image {
         /// The file.
         path: PathBuf,
-        /// The decoder's reason.
-        source: image::ImageError,
+        /// What is wrong.
+        problem: ImageProblem,
+    },
+    /// A COCO file cannot be used at all.
+    #[error("{}: {problem}", Shown(path))]
+    Coco {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: CocoError,
+    },
+    /// The images of a COCO file are nowhere to be found.
+    #[error(
+        "{}: none of its first images ({}) is in any of {}; say where they are with `images` in the data file",
+        Shown(path), .example.escape_debug(), .tried.iter().map(|folder| Shown(folder).to_string()).collect::<Vec<_>>().join(", ")
+    )]
+    CocoImages {
+        /// The COCO file.
+        path: PathBuf,
+        /// `file_name` of an image.
+        example: String,
+        /// The folders that were searched.
+        tried: Vec<PathBuf>,
     },
     /// A file was replaced after the data set was opened.
     #[error(
         "{}: expected {}x{} pixels as when the data set was opened, got {}x{}; restart with the new files",
-        path.display(), expected.width, expected.height, got.width, got.height
+        Shown(path), expected.width, expected.height, got.width, got.height
     )]
     SizeChanged {
         /// The file.
@@ -37,14 +60,18 @@ pub enum DataError {
     },
     /// Nothing to work with.
     #[error(
-        "expected images in {sources:?}, found none that can be used ({skipped} were skipped as unreadable); \
-         check the paths in the data file"
+        "expected images in {sources:?}, found none that can be used ({skipped} {} left out{}); \
+         check the paths in the data file",
+        if *skipped == 1 { "was" } else { "were" },
+        .first.as_ref().map(|problem| format!(", such as {problem}")).unwrap_or_default()
     )]
     NoImages {
         /// The folders, lists and files that were searched.
         sources: Vec<PathBuf>,
         /// Images that were found but not usable.
         skipped: usize,
+        /// What is wrong with the first of them.
+        first: Option<Box<Problem>>,
     },
     /// An index that the data set does not have.
     #[error("image {index}: the data set has only {len} images (0 to {})", len.saturating_sub(1))]

@@ -1,6 +1,7 @@
 //! Where the images and labels of a data set lie.
 
 use crate::DataError;
+use crate::regular_file::read_regular;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -8,6 +9,9 @@ use std::path::{Path, PathBuf};
 /// by the data set, not passed over.
 pub const IMAGE_EXTENSIONS: [&str; 12] =
     ["avif", "bmp", "dng", "gif", "heic", "jpeg", "jpg", "mpo", "png", "tif", "tiff", "webp"];
+
+/// No list of images is longer.
+const MAX_LIST_BYTES: u64 = 256 << 20;
 
 /// All images of `sources`, each once, sorted by path. A source is a folder (searched with its subfolders), a `.txt`
 /// list with a path a row (relative ones are relative to the list's folder), or an image.
@@ -58,6 +62,7 @@ fn search_folder(
     }
     for entry in std::fs::read_dir(folder).map_err(|error| io_error(folder, error))? {
         let path = entry.map_err(|error| io_error(folder, error))?.path();
+        // A folder may be called x.jpg too; a link that leads nowhere is reported as the image that it should be.
         if path.is_dir() {
             search_folder(&path, visited, images)?;
         } else if has_extension(&path, &IMAGE_EXTENSIONS) {
@@ -68,7 +73,8 @@ fn search_folder(
 }
 
 fn read_list(list: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let bytes = std::fs::read(list).map_err(|error| io_error(list, error))?;
+    let bytes = read_regular(list, MAX_LIST_BYTES)
+        .map_err(|problem| DataError::File { path: list.to_path_buf(), problem })?;
     let text = String::from_utf8_lossy(&bytes);
     let folder = list.parent().unwrap_or(Path::new(""));
     let rows = text.trim_start_matches('\u{feff}').lines().map(str::trim).filter(|row| !row.is_empty());
@@ -81,7 +87,7 @@ fn has_extension(path: &Path, wanted: &[&str]) -> bool {
 }
 
 fn io_error(path: &Path, source: std::io::Error) -> DataError {
-    DataError::Io { path: path.to_path_buf(), source }
+    DataError::File { path: path.to_path_buf(), problem: source.into() }
 }
 
 #[cfg(test)]
@@ -110,7 +116,7 @@ mod tests {
         let found = find_images(&[at("list.txt"), at("images"), at("images/b.JPG")]).unwrap();
         let want = ["images/b.JPG", "images/c.webp", "images/d.png", "images/deep/a.png"];
         assert_eq!(found, want.map(at));
-        assert!(matches!(find_images(&[at("missing")]), Err(DataError::Io { .. })));
+        assert!(matches!(find_images(&[at("missing")]), Err(DataError::File { .. })));
         assert!(matches!(find_images(&[at("images/notes.md")]), Err(DataError::Setting { .. })));
     }
 

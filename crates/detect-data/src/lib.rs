@@ -1,6 +1,7 @@
-//! Detection data sets, label checks, augmentation and the prefetching loader.
+#![doc = include_str!("../README.md")]
+//! # How it fits together
 //!
-//! The way of a training image: a [`Dataset`] (such as [`YoloDataset`]) decodes it, a [`LoadedImages`] brings its long
+//! The way of a training image: a [`Dataset`] (such as [`FileDataset`]) decodes it, a [`LoadedImages`] brings its long
 //! side to the image size and keeps it in memory where it fits, a [`TrainPipeline`] turns it into a square sample
 //! ([`Mosaic`], [`RandomAffine`], mixup, [`ColourJitter`], [`RandomFlip`]), and a [`TrainLoader`] gathers samples into
 //! [`Batch`]es on its own threads. [`ValidationLoader`] makes rectangular letterboxed batches without randomness.
@@ -15,11 +16,15 @@
 
 mod affine;
 mod augmentation;
+mod coco;
+mod coco_files;
 mod colour;
 mod dataset;
+mod dataset_files;
 mod error;
 mod flip;
 mod generator;
+mod image_file;
 mod image_files;
 mod labels;
 mod letterbox;
@@ -27,27 +32,34 @@ mod loaded;
 mod matrix;
 mod mosaic;
 mod prefetch;
+mod problem;
+mod regular_file;
 mod resize;
 mod rgb;
 mod train_loader;
 mod validation_loader;
 mod warp;
-mod yolo;
 
 pub use affine::{AffineRanges, RandomAffine};
 pub use augmentation::{Augmentation, TrainPipeline};
+pub use coco::{AnnotationProblem, CocoError, CocoImage, CocoInstances, parse_coco};
+pub use coco_files::{CocoSource, coco_image_folders};
 pub use colour::{ColourJitter, HueRule};
 pub use dataset::{Dataset, LabelledBox, NormalisedBox, Sample, Transform};
+pub use dataset_files::{FileDataset, ImageCheck, OpenOptions};
 pub use error::DataError;
 pub use flip::RandomFlip;
 pub use generator::Generator;
+pub use image_file::{DEFAULT_MAX_PIXELS, ImageHeader, ImageProblem};
 pub use image_files::{IMAGE_EXTENSIONS, find_images, label_path};
-pub use labels::{LabelProblem, Labels, parse_labels};
+pub use labels::{LabelFileProblem, LabelProblem, Labels, parse_labels};
 pub use letterbox::{BORDER, letterbox};
 pub use loaded::LoadedImages;
 pub use matrix::Matrix;
 pub use mosaic::Mosaic;
 pub use prefetch::{MakeBatch, Prefetch, Stop};
+pub use problem::{Note, NoteKind, Place, Problem, ProblemKind, Report};
+pub use regular_file::FileProblem;
 pub use resize::{loading_size, resize};
 pub use rgb::RgbImage;
 pub use train_loader::{Batch, LoaderOptions, TrainBatches, TrainLoader};
@@ -55,4 +67,3 @@ pub use validation_loader::{
     InputMapping, ValidationBatch, ValidationBatches, ValidationImage, ValidationLoader, ValidationOptions,
 };
 pub use warp::warp;
-pub use yolo::{ImageCheck, Problem, ProblemKind, Report, YoloDataset};

@@ -30,7 +30,7 @@ impl LoadedImages {
             });
         }
         if dataset.is_empty() {
-            return Err(DataError::NoImages { sources: Vec::new(), skipped: 0 });
+            return Err(DataError::NoImages { sources: Vec::new(), skipped: 0, first: None });
         }
         let cache = (0..dataset.len()).map(|_| OnceLock::new()).collect();
         Ok(LoadedImages { dataset, image_size, cache, bytes_left: AtomicUsize::new(byte_limit) })

@@ -59,6 +59,8 @@ pub struct ValidationImage {
     pub mapping: InputMapping,
     /// The objects, in pixels of the original image.
     pub ground_truths: Vec<LabelledBox>,
+    /// Regions of many objects, in pixels of the original image.
+    pub crowds: Vec<LabelledBox>,
 }
 
 /// Images that go through the network together.
@@ -166,7 +168,8 @@ fn add_image(images: &LoadedImages, index: usize, batch: &mut ValidationBatch) -
     let [x, y] = scale_between(sample.image.size(), mapping.original);
     let original = |labelled: &LabelledBox| LabelledBox { xyxy: labelled.xyxy.scale(x, y), ..*labelled };
     let ground_truths = sample.boxes.iter().map(original).collect();
-    batch.images.push(ValidationImage { index, id: sample.id.clone(), mapping, ground_truths });
+    let crowds = images.dataset().crowds(index);
+    batch.images.push(ValidationImage { index, id: sample.id.clone(), mapping, ground_truths, crowds });
     Ok(())
 }
 

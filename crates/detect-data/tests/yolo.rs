@@ -3,14 +3,18 @@
 mod sets;
 
 use box_geometry::Size;
-use detect_data::{DataError, Dataset, ImageCheck, LabelProblem, ProblemKind, YoloDataset};
+use detect_data::{
+    DEFAULT_MAX_PIXELS, DataError, Dataset, FileDataset, ImageCheck, LabelProblem, OpenOptions, Place,
+    ProblemKind,
+};
 use sets::{write_image, write_labels};
 use std::path::Path;
 
 const SIZE: Size = Size { height: 20, width: 40 };
 
-fn open(folder: &Path, check: ImageCheck) -> Result<YoloDataset, DataError> {
-    YoloDataset::open(&[folder.join("images")], vec!["cat".into(), "dog".into()], check, 2)
+fn open(folder: &Path, check: ImageCheck) -> Result<FileDataset, DataError> {
+    let options = OpenOptions { check, max_pixels: DEFAULT_MAX_PIXELS, threads: 2 };
+    FileDataset::open_yolo(&[folder.join("images")], vec!["cat".into(), "dog".into()], &options)
 }
 
 #[test]
@@ -46,13 +50,14 @@ fn every_row_and_image_left_out_is_counted_and_listed() {
     assert_eq!((dataset.len(), dataset.box_count()), (1, 2));
     let report = dataset.report();
     assert_eq!((report.bad_images, report.bad_rows, report.duplicate_rows, report.corrupt), (2, 2, 1, 1));
-    let listed: Vec<_> = report.problems.iter().map(|problem| (problem.file.clone(), problem.row)).collect();
+    let listed: Vec<_> =
+        report.problems.iter().map(|problem| (problem.file.clone(), problem.place)).collect();
     let want = [
-        (image("broken.jpg"), None),
-        (labels.clone(), Some(2)),
-        (labels.clone(), Some(3)),
-        (labels.clone(), Some(4)),
-        (image("thin.png"), None),
+        (image("broken.jpg"), Place::Whole),
+        (labels.clone(), Place::Row(2)),
+        (labels.clone(), Place::Row(3)),
+        (labels.clone(), Place::Row(4)),
+        (image("thin.png"), Place::Whole),
     ];
     assert_eq!(listed, want);
     assert_eq!(report.problems[1].kind, ProblemKind::Row(LabelProblem::Duplicate));

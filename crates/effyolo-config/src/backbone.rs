@@ -1,3 +1,4 @@
+use crate::RowsSpec;
 use effnet_backbone::{EfficientNetConfig, InputNormalization};
 use effnet_scaling::{NetworkSpec, Variant};
 use net_graph::Padding;
@@ -10,6 +11,8 @@ pub enum BackboneSpec {
     EfficientNet(EfficientNetSpec),
     /// The backbone of YOLOv8.
     Csp(CspSpec),
+    /// A network that is described row by row, with its neck and head.
+    Rows(RowsSpec),
 }
 
 /// Input normalisation that belongs to a checkpoint.
@@ -87,11 +90,13 @@ impl EfficientNetSpec {
 }
 
 impl BackboneSpec {
-    /// Levels for the neck.
-    pub fn levels(&self) -> &[usize] {
+    /// Largest stride of a map: image sides must be multiples of it.
+    pub fn max_stride(&self) -> usize {
+        let coarsest = |levels: &[usize]| 1 << levels.last().expect("levels were checked");
         match self {
-            BackboneSpec::EfficientNet(spec) => &spec.levels,
-            BackboneSpec::Csp(spec) => &spec.levels,
+            BackboneSpec::EfficientNet(spec) => coarsest(&spec.levels),
+            BackboneSpec::Csp(spec) => coarsest(&spec.levels),
+            BackboneSpec::Rows(spec) => spec.max_stride,
         }
     }
 
@@ -102,6 +107,7 @@ impl BackboneSpec {
                 effnet_backbone::EfficientNet::new(spec.config()).stage_prefixes()
             }
             BackboneSpec::Csp(spec) => CspBackbone::new(spec.scale, spec.levels.clone()).stage_prefixes(),
+            BackboneSpec::Rows(spec) => spec.stage_prefixes(),
         }
     }
 }

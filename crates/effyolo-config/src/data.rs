@@ -1,15 +1,20 @@
 use crate::ConfigError;
-use crate::section::{Field, Section, parse};
+use crate::coco_names::coco_names;
+use crate::document::{parse, read_text};
+use crate::section::{Field, Section};
 use std::path::{Path, PathBuf};
 
 /// Where a data set's images are and what its classes are called: a `data.yaml` in Ultralytics' form.
 ///
-/// An entry of a split is a folder of images or a text file that lists images; which of them is for the reader of the
-/// images to see. Relative entries are joined with `path`, a relative `path` with the folder of the file.
+/// An entry of a split is a folder of images, a text file that lists images, or (ending in `.json`) a COCO instances
+/// file; which of them is for the reader of the images to see. Relative entries are joined with `path`, a relative
+/// `path` with the folder of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DataSpec {
     /// Name that the file was read under.
     pub file: String,
+    /// Folder that relative entries were joined with.
+    pub base: PathBuf,
     /// Images to train on.
     pub train: Vec<PathBuf>,
     /// Images to validate on.
@@ -18,9 +23,18 @@ pub struct DataSpec {
     pub test: Vec<PathBuf>,
     /// Names of the classes.
     pub names: Vec<String>,
+    /// Folder of the images of COCO files; looked for beside them, unless given.
+    pub images: Option<PathBuf>,
+    /// Images with more pixels are left out before they are decoded.
+    pub max_pixels: usize,
     /// What was left aside and should be said.
     pub notes: Vec<String>,
 }
+
+/// Pixels of the largest image, where the file does not say: 10,000 x 10,000.
+const MAX_PIXELS: usize = 100_000_000;
+const EXPECTED_ENTRY: &str =
+    "a folder of images, a text file that lists images, or a COCO instances file (.json)";
 
 impl DataSpec {
     /// Reads a data file that lies in `folder`; `file` is its name in messages.
@@ -28,6 +42,50 @@ impl DataSpec {
     /// # Errors
     /// When the text is no YAML, a key is unknown or missing, or a value does not fit.
     pub fn from_yaml(text: &str, file: &str, folder: &Path) -> Result<Self, ConfigError> {
+        Self::read(text, file, folder, |_| None)
+    }
+
+    /// Reads the data file at `path`: YAML, or the COCO instances file of a split (see [`DataSpec::of_coco_pair`]).
+    /// Without `names` they are taken from the first COCO file.
+    ///
+    /// # Errors
+    /// When it cannot be read, or as [`DataSpec::from_yaml`].
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        if is_json(path) {
+            return Self::of_coco_pair(path);
+        }
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let names = |file: &Path| Some(coco_names(file));
+        Self::read(&read_text(path)?, &path.display().to_string(), folder, names)
+    }
+
+    /// A set of COCO files named after their splits: `instances_train2017.json` is the training split and
+    /// `instances_val2017.json` beside it the validation split, whichever of them is given. A name without `train`,
+    /// `val` or `test` is a validation split alone.
+    ///
+    /// # Errors
+    /// When the file has no categories.
+    pub fn of_coco_pair(path: &Path) -> Result<Self, ConfigError> {
+        let [train, val, test] = coco_splits(path);
+        Ok(DataSpec {
+            file: path.display().to_string(),
+            base: path.parent().unwrap_or(Path::new("")).into(),
+            train,
+            val,
+            test,
+            names: coco_names(path)?,
+            images: None,
+            max_pixels: MAX_PIXELS,
+            notes: Vec::new(),
+        })
+    }
+
+    fn read(
+        text: &str,
+        file: &str,
+        folder: &Path,
+        names_of: impl Fn(&Path) -> Option<Result<Vec<String>, ConfigError>>,
+    ) -> Result<Self, ConfigError> {
         let document = parse(text, file)?;
         let root = Field::new(file, "", &document);
         let mut section = root.section("a map with `path`, `train`, `val` and `names`")?;
@@ -37,26 +95,19 @@ impl DataSpec {
         };
         let mut split = |key| section.get(key).map_or(Ok(Vec::new()), |field| read_split(&field, &base));
         let (train, val, test) = (split("train")?, split("val")?, split("test")?);
-        let names = read_names(&mut section)?;
+        let images =
+            section.get("images").map(|field| field.text().map(|text| base.join(text))).transpose()?;
+        let max_pixels = section.read("max_pixels", MAX_PIXELS, |field| field.integer(1..=10_000_000_000))?;
+        let coco = [&train, &val, &test].into_iter().flatten().find(|entry| is_json(entry));
+        let names = read_names(&mut section, coco.and_then(|entry| names_of(entry)))?;
         let mut notes = Vec::new();
         for key in ["download", "roboflow"] {
             if section.get(key).is_some() {
-                notes.push(format!("`{key}` of {file} is not used"));
+                notes.push(format!("`{key}` of {file} is not used: nothing is downloaded or executed"));
             }
         }
         section.finish()?;
-        Ok(DataSpec { file: file.into(), train, val, test, names, notes })
-    }
-
-    /// Reads the data file at `path`.
-    ///
-    /// # Errors
-    /// When it cannot be read, or as [`DataSpec::from_yaml`].
-    pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.into(), source })?;
-        let folder = path.parent().unwrap_or(Path::new(""));
-        Self::from_yaml(&text, &path.display().to_string(), folder)
+        Ok(DataSpec { file: file.into(), base, train, val, test, names, images, max_pixels, notes })
     }
 
     /// Entries of the split of that name: `train`, `val` or `test`.
@@ -74,11 +125,35 @@ impl DataSpec {
             }
         };
         if entries.is_empty() {
-            let expected = "a folder of images, a text file that lists images, or a list of those".into();
+            let expected = format!("{EXPECTED_ENTRY}; or a list of those");
             return Err(ConfigError::Missing { file: self.file.clone(), path: name.into(), expected });
         }
         Ok(entries)
     }
+}
+
+fn is_json(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"))
+}
+
+/// The files of the splits train, val and test that go with `path`; those beside it only where they exist.
+fn coco_splits(path: &Path) -> [Vec<PathBuf>; 3] {
+    const SPLITS: [&str; 3] = ["train", "val", "test"];
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let own = SPLITS.into_iter().filter_map(|split| Some((name.rfind(split)?, split))).max();
+    let Some((start, own)) = own else {
+        return [Vec::new(), vec![path.into()], Vec::new()];
+    };
+    SPLITS.map(|split| {
+        let other = path.with_file_name(format!("{}{split}{}", &name[..start], &name[start + own.len()..]));
+        if split == own {
+            vec![path.into()]
+        } else if other.is_file() {
+            vec![other]
+        } else {
+            Vec::new()
+        }
+    })
 }
 
 /// One entry, or a list of entries; nothing where the value is empty.
@@ -87,7 +162,7 @@ fn read_split(field: &Field<'_>, base: &Path) -> Result<Vec<PathBuf>, ConfigErro
         return Ok(Vec::new());
     }
     let entry = |field: &Field<'_>| match field.text()? {
-        "" => Err(field.wrong("a folder of images or a text file that lists images")),
+        "" => Err(field.wrong(EXPECTED_ENTRY)),
         text => Ok(base.join(text)),
     };
     match field.items() {
@@ -96,15 +171,19 @@ fn read_split(field: &Field<'_>, base: &Path) -> Result<Vec<PathBuf>, ConfigErro
     }
 }
 
-/// `names` as a list or a map from index to name, and `nc`, which must agree with it. Without names the classes are
-/// called by number.
-fn read_names(section: &mut Section<'_>) -> Result<Vec<String>, ConfigError> {
+/// `names` as a list or a map from index to name, and `nc`, which must agree with it. Without names they are `coco`, those
+/// of a COCO file, or else the classes are called by number.
+fn read_names(
+    section: &mut Section<'_>,
+    coco: Option<Result<Vec<String>, ConfigError>>,
+) -> Result<Vec<String>, ConfigError> {
     let count = section.get("nc");
     let number = count.as_ref().map(|field| field.integer(1..=100_000)).transpose()?;
-    let names = match (section.get("names"), number) {
-        (Some(field), _) => names_of(&field)?,
-        (None, Some(number)) => (0..number).map(|index| format!("class {index}")).collect(),
-        (None, None) => return Err(section.missing("names", "a list of class names")),
+    let names = match (section.get("names"), coco, number) {
+        (Some(field), ..) => names_of(&field)?,
+        (None, Some(names), _) => names?,
+        (None, None, Some(number)) => (0..number).map(|index| format!("class {index}")).collect(),
+        (None, None, None) => return Err(section.missing("names", "a list of class names")),
     };
     match (count, number) {
         (Some(field), Some(number)) if number != names.len() => {

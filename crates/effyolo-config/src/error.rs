@@ -7,12 +7,26 @@ use yolo_neck_head::DetectorError;
 pub enum ConfigError {
     #[error("{}: cannot be read", path.display())]
     Read { path: PathBuf, source: std::io::Error },
+    #[error("{}: expected a file, found a folder, pipe or device", path.display())]
+    NotAFile { path: PathBuf },
+    #[error("{}: expected text in UTF-8, found {found}; save the file as UTF-8", path.display())]
+    NotUtf8 { path: PathBuf, found: String },
     #[error(
-        "{file}: a configuration of {bytes} bytes; expected at most {limit}. Is this a YAML configuration?"
+        "{file}: longer than the {limit} bytes that a configuration may have; is this a YAML configuration?"
     )]
-    TooLarge { file: String, bytes: usize, limit: usize },
-    #[error("{file}: no valid YAML: {source}")]
-    Yaml { file: String, source: serde_yaml::Error },
+    TooLarge { file: String, limit: usize },
+    #[error("{file}: brackets nested deeper than {limit}; is this a YAML configuration?")]
+    TooDeep { file: String, limit: usize },
+    #[error(
+        "{file}: line {line}: {tag}... asks for an object of another language; only plain values are read, nothing is executed"
+    )]
+    ForeignTag { file: String, line: usize, tag: &'static str },
+    #[error("{}: expected a COCO instances file (JSON with `categories`)", path.display())]
+    Coco { path: PathBuf, source: serde_json::Error },
+    #[error("{file}: `{path}`: {problem}")]
+    Row { file: String, path: String, problem: String },
+    #[error("{file}: no valid YAML: {reason}")]
+    Yaml { file: String, reason: serde_yaml::Error },
     #[error("{file}: `{path}`: there is no such key; {advice}")]
     UnknownKey { file: String, path: String, advice: String },
     #[error("{file}: `{path}` is missing; expected {expected}")]

@@ -10,8 +10,8 @@ use yolo_neck_head::{
 pub enum Task {
     /// Boxes with classes.
     Detect {
-        /// Scale of the neck and head.
-        neck: NeckScale,
+        /// Scale of neck and head; `None` where the network's rows ([`BackboneSpec::Rows`]) hold them.
+        neck: Option<NeckScale>,
     },
     /// One class an image.
     Classify,
@@ -95,10 +95,15 @@ impl ModelSpec {
         }
         let (graph, image, outputs) = match (self.task, &self.backbone) {
             (Task::Classify, BackboneSpec::EfficientNet(spec)) => classifier(spec, classes)?,
-            (Task::Classify, BackboneSpec::Csp(_)) => {
-                panic!("a CSP classifier is refused where the task is read")
+            (Task::Detect { .. }, BackboneSpec::Rows(rows)) => {
+                let (graph, image, head) = rows.build(classes, self.box_bias())?;
+                (graph, image, Outputs::Detector(head))
             }
-            (Task::Detect { neck }, _) => self.detector(neck, classes)?,
+            (Task::Detect { neck: Some(neck) }, _) => self.detector(neck, classes)?,
+            (Task::Classify, BackboneSpec::Csp(_) | BackboneSpec::Rows(_))
+            | (Task::Detect { neck: None }, _) => {
+                panic!("a task that does not suit the network is refused where it is read")
+            }
         };
         Ok(Model { graph, image, outputs, backbone_stages: self.backbone.stage_prefixes() })
     }
@@ -119,21 +124,26 @@ impl ModelSpec {
                 let backbone = CspBackbone::new(spec.scale, spec.levels.clone());
                 (Box::new(backbone), LayerNames::Rows { first }, format!("model.{head}"))
             }
+            BackboneSpec::Rows(_) => unreachable!("rows are built as a whole"),
         };
-        let box_bias = match self.train.rules {
-            Rules::Classic => 1.0,
-            Rules::Current => 2.0,
-        };
-        let head = DflHead { name, class_count, reg_max: REG_MAX, box_bias };
+        let head = DflHead { name, class_count, reg_max: REG_MAX, box_bias: self.box_bias() };
         let detector = build_detector(backbone.as_ref(), &PanNeck { scale, names }, &head)?;
         Ok((detector.graph, detector.image, Outputs::Detector(detector.head)))
     }
 
-    /// Stride of the coarsest level of a detector; image sides must be multiples of it. 1 for a classifier, which
+    /// Start of the last biases of the head's box branch.
+    fn box_bias(&self) -> f32 {
+        match self.train.rules {
+            Rules::Classic => 1.0,
+            Rules::Current => 2.0,
+        }
+    }
+
+    /// Stride of the coarsest map of a detector; image sides must be multiples of it. 1 for a classifier, which
     /// takes any size.
     pub fn stride(&self) -> usize {
         match self.task {
-            Task::Detect { .. } => 1 << self.backbone.levels().last().expect("levels were checked"),
+            Task::Detect { .. } => self.backbone.max_stride(),
             Task::Classify => 1,
         }
     }

@@ -1,4 +1,7 @@
-use crate::section::{Field, Section, parse};
+use crate::document::{parse, read_text};
+use crate::rows_scale::scale_in_name;
+use crate::rows_yaml::{ReadRows, read_rows, rows_map};
+use crate::section::{Field, Section};
 use crate::train_keys::Purpose;
 use crate::{
     BackboneSpec, ConfigError, CspSpec, EfficientNetSpec, ModelSpec, Normalization, Task, TrainSpec, suggest,
@@ -31,42 +34,45 @@ const RATE: RangeInclusive<f64> = 0.0..=0.95;
 const CLASSES: RangeInclusive<usize> = 1..=100_000;
 
 impl ModelSpec {
-    /// Reads a model file; `file` is its name in messages.
+    /// Reads a model file in our own form or in Ultralytics' rows form (`backbone` and `head` are lists of rows); `file` is
+    /// its name in messages.
     ///
     /// # Errors
     /// When the text is no YAML, a key is unknown or missing, or a value does not fit.
     pub fn from_yaml(text: &str, file: &str) -> Result<Self, ConfigError> {
-        let document = parse(text, file)?;
-        let root = Field::new(file, "", &document);
-        let mut section = root.section("a map with `task`, `backbone`, `neck`, `classes` and `train`")?;
-        let tasks = [("detect", Purpose::Detect), ("classify", Purpose::Classify)];
-        let task = section.require("task", "detect or classify")?.choice(&tasks)?;
-        let neck = match task {
-            Purpose::Detect => Some(read_neck(&section.require("neck", "a map such as `{scale: n}`")?)?),
-            Purpose::Classify => None,
-        };
-        let backbone = section.require("backbone", "a map such as `{name: efficientnet-b0}`")?;
-        let backbone = read_backbone(&backbone, neck)?;
-        let classes = section.require("classes", "the number of classes")?.integer(CLASSES)?;
-        let mut train = TrainSpec::defaults(task);
-        if let Some(field) = section.get("train") {
-            train.read(&field, task)?;
-        }
-        section.finish()?;
-        let task = neck.map_or(Task::Classify, |neck| Task::Detect { neck });
-        let mut spec = ModelSpec { task, backbone, classes, train, notes: Vec::new() };
-        spec.settle(file)?;
-        Ok(spec)
+        Self::read(text, file, None)
     }
 
-    /// Reads the model file at `path`.
+    /// Reads the model file at `path`. Where there is none and its name asks for a scale, such as `yolov8n.yaml`, the rows
+    /// of `yolov8.yaml` at that scale are meant.
     ///
     /// # Errors
     /// When it cannot be read, or as [`ModelSpec::from_yaml`].
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.into(), source })?;
-        Self::from_yaml(&text, &path.display().to_string())
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let scaled = scale_in_name(&stem);
+        let letter = scaled.as_ref().map(|(letter, _)| *letter);
+        let base = scaled.map(|(_, base)| path.with_file_name(base + ".yaml"));
+        let path = base.as_deref().filter(|base| !path.exists() && base.exists()).unwrap_or(path);
+        Self::read(&read_text(path)?, &path.display().to_string(), letter)
+    }
+
+    fn read(text: &str, file: &str, letter: Option<char>) -> Result<Self, ConfigError> {
+        let document = parse(text, file)?;
+        let root = Field::new(file, "", &document);
+        let mut section = root.section("a map with `task`, `backbone`, `neck`, `classes` and `train`")?;
+        let is_rows = section.get("backbone").is_some_and(|backbone| backbone.items().is_some());
+        let read =
+            if is_rows { read_parts_of_rows(&mut section, letter)? } else { read_parts(&mut section)? };
+        let Parts { task, backbone, classes, notes } = read;
+        let mut train = TrainSpec::defaults(purpose(task));
+        if let Some(field) = section.get("train") {
+            train.read(&field, purpose(task))?;
+        }
+        section.finish()?;
+        let mut spec = ModelSpec { task, backbone, classes, train, notes };
+        spec.settle(file)?;
+        Ok(spec)
     }
 
     /// Changes training settings, each given as `key=value` with the keys of `train:`. `file` says in messages where
@@ -79,7 +85,7 @@ impl ModelSpec {
         for setting in settings.iter().map(AsRef::as_ref) {
             let malformed = || ConfigError::Setting { setting: setting.into() };
             let (key, value) = setting.split_once('=').ok_or_else(malformed)?;
-            changed.train.set(key.trim(), value, file, self.purpose())?;
+            changed.train.set(key.trim(), value, file, purpose(self.task))?;
         }
         changed.settle(file)?;
         *self = changed;
@@ -88,24 +94,12 @@ impl ModelSpec {
 
     /// The resolved specification as YAML that [`ModelSpec::from_yaml`] reads back: what a checkpoint keeps.
     pub fn to_yaml(&self) -> String {
-        let mut map = Mapping::new();
-        let task = if matches!(self.task, Task::Classify) { "classify" } else { "detect" };
-        map.insert("task".into(), task.into());
-        map.insert("backbone".into(), Value::Mapping(backbone_map(&self.backbone, self.task)));
-        if let Task::Detect { neck } = self.task {
-            let scale = ("scale".into(), neck.letter().to_string().into());
-            map.insert("neck".into(), Value::Mapping(Mapping::from_iter([scale])));
-        }
-        map.insert("classes".into(), self.classes.into());
-        map.insert("train".into(), Value::Mapping(self.train.to_map(self.purpose())));
+        let mut map = match &self.backbone {
+            BackboneSpec::Rows(rows) => rows_map(rows, self.classes),
+            backbone => parts_map(backbone, self.task, self.classes),
+        };
+        map.insert("train".into(), Value::Mapping(self.train.to_map(purpose(self.task))));
         serde_yaml::to_string(&map).expect("a map of plain values")
-    }
-
-    fn purpose(&self) -> Purpose {
-        match self.task {
-            Task::Detect { .. } => Purpose::Detect,
-            Task::Classify => Purpose::Classify,
-        }
     }
 
     /// Checks what depends on several keys, and rounds the image side up to a multiple of the stride.
@@ -128,6 +122,53 @@ impl ModelSpec {
             ));
         }
         Ok(())
+    }
+}
+
+/// Everything but how the network is trained.
+struct Parts {
+    task: Task,
+    backbone: BackboneSpec,
+    classes: usize,
+    notes: Vec<String>,
+}
+
+fn read_parts(section: &mut Section<'_>) -> Result<Parts, ConfigError> {
+    let tasks = [("detect", Purpose::Detect), ("classify", Purpose::Classify)];
+    let task = section.require("task", "detect or classify")?.choice(&tasks)?;
+    let neck = match task {
+        Purpose::Detect => Some(read_neck(&section.require("neck", "a map such as `{scale: n}`")?)?),
+        Purpose::Classify => None,
+    };
+    let backbone = section.require("backbone", "a map such as `{name: efficientnet-b0}`")?;
+    let backbone = read_backbone(&backbone, neck)?;
+    let classes = section.require("classes", "the number of classes")?.integer(CLASSES)?;
+    let task = if neck.is_some() { Task::Detect { neck } } else { Task::Classify };
+    Ok(Parts { task, backbone, classes, notes: Vec::new() })
+}
+
+fn read_parts_of_rows(section: &mut Section<'_>, letter: Option<char>) -> Result<Parts, ConfigError> {
+    let ReadRows { spec, classes, notes } = read_rows(section, letter)?;
+    Ok(Parts { task: Task::Detect { neck: None }, backbone: BackboneSpec::Rows(spec), classes, notes })
+}
+
+fn parts_map(backbone: &BackboneSpec, task: Task, classes: usize) -> Mapping {
+    let mut map = Mapping::new();
+    let name = if matches!(task, Task::Classify) { "classify" } else { "detect" };
+    map.insert("task".into(), name.into());
+    map.insert("backbone".into(), Value::Mapping(backbone_map(backbone, task)));
+    if let Task::Detect { neck: Some(neck) } = task {
+        let scale = ("scale".into(), neck.letter().to_string().into());
+        map.insert("neck".into(), Value::Mapping(Mapping::from_iter([scale])));
+    }
+    map.insert("classes".into(), classes.into());
+    map
+}
+
+fn purpose(task: Task) -> Purpose {
+    match task {
+        Task::Detect { .. } => Purpose::Detect,
+        Task::Classify => Purpose::Classify,
     }
 }
 
@@ -205,6 +246,7 @@ fn backbone_map(backbone: &BackboneSpec, task: Task) -> Mapping {
         BackboneSpec::Csp(spec) => {
             put("name", CSP_NAME.into());
             put("scale", spec.scale.letter().to_string().into());
+            put("levels", spec.levels.clone().into());
         }
         BackboneSpec::EfficientNet(spec) => {
             put("name", format!("efficientnet-{}", spec.variant.name).into());
@@ -215,12 +257,13 @@ fn backbone_map(backbone: &BackboneSpec, task: Task) -> Mapping {
             put("bn_momentum", spec.bn_momentum.into());
             put("drop_path", spec.drop_path.into());
             put("normalize", name_of(&NORMALIZATIONS, &spec.normalization).into());
+            match task {
+                Task::Classify => put("dropout", spec.dropout.into()),
+                Task::Detect { .. } => put("levels", spec.levels.clone().into()),
+            };
         }
+        BackboneSpec::Rows(_) => unreachable!("rows are written as a whole"),
     }
-    match (backbone, task) {
-        (BackboneSpec::EfficientNet(spec), Task::Classify) => put("dropout", spec.dropout.into()),
-        _ => put("levels", backbone.levels().to_vec().into()),
-    };
     map
 }
 

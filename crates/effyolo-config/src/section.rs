@@ -1,18 +1,7 @@
+pub(crate) use crate::document::parse;
 use crate::{ConfigError, suggest};
 use serde_yaml::{Mapping, Value};
 use std::ops::RangeInclusive;
-
-/// No configuration is longer; stops a wrong file before it is parsed.
-const MAX_BYTES: usize = 1 << 20;
-
-/// Parses YAML. The parser itself bounds nesting and the repetition of aliases.
-pub(crate) fn parse(text: &str, file: &str) -> Result<Value, ConfigError> {
-    let bytes = text.len();
-    if bytes > MAX_BYTES {
-        return Err(ConfigError::TooLarge { file: file.into(), bytes, limit: MAX_BYTES });
-    }
-    serde_yaml::from_str(text).map_err(|source| ConfigError::Yaml { file: file.into(), source })
-}
 
 /// A value and where it stands.
 #[derive(Clone)]
@@ -35,6 +24,15 @@ impl<'a> Field<'a> {
             expected: expected.into(),
             got: describe(self.value),
         }
+    }
+
+    /// The file and path in messages.
+    pub(crate) fn place(&self) -> (&'a str, &str) {
+        (self.file, &self.path)
+    }
+
+    pub(crate) fn value(&self) -> &'a Value {
+        self.value
     }
 
     pub(crate) fn is_null(&self) -> bool {
@@ -151,6 +149,14 @@ impl<'a> Section<'a> {
                 continue;
             }
             let name = key_text(key);
+            if name == "<<" {
+                let advice = "merge keys are not read: write the keys out".into();
+                return Err(ConfigError::UnknownKey {
+                    file: self.file.into(),
+                    path: join(&self.path, &name),
+                    advice,
+                });
+            }
             return Err(ConfigError::UnknownKey {
                 file: self.file.into(),
                 path: join(&self.path, &name),
@@ -165,7 +171,7 @@ fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_string() } else { format!("{path}.{key}") }
 }
 
-fn key_text(key: &Value) -> String {
+pub(crate) fn key_text(key: &Value) -> String {
     key.as_str().map_or_else(|| describe(key), |text| shorten(text.to_string()))
 }
 

@@ -30,7 +30,7 @@ pub(crate) fn open_split(data: &Path, split: &str, names: Option<&[String]>) -> 
         problems.len()
     );
     for problem in problems.iter().take(LISTED) {
-        eprintln!("  {}", crate::error_chain(&problem.error));
+        eprintln!("  {}", problem.error);
     }
     if let Some(more @ 1..) = problems.len().checked_sub(LISTED) {
         eprintln!("  and {more} more");

@@ -61,17 +61,6 @@ fn main() -> ExitCode {
     }
 }
 
-/// An error and its causes in one line.
-fn error_chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
-}
-
 fn run(cli: Cli) -> Result<()> {
     let threads = match cli.threads {
         Some(threads) => threads.max(1),

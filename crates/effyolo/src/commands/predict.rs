@@ -5,7 +5,7 @@ use crate::network::{self, Trained, TrainedClassifier, TrainedDetector};
 use crate::output;
 use crate::pictures::labelled;
 use crate::report::milliseconds;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use box_geometry::Detection;
 use detect_data::{RgbImage, find_images};
 use serde::Serialize;
@@ -126,11 +126,21 @@ fn classified(path: &Path, image: &RgbImage, probabilities: &[f64], names: &[Str
 
 fn find_objects(mut trained: TrainedDetector, arguments: &Arguments) -> Result<()> {
     let paths = find_images(&arguments.sources)?;
+    if paths.is_empty() {
+        bail!("expected images in {:?}, found none", arguments.sources);
+    }
     let folder = picture_folder(arguments)?;
     let is_quiet = output::is_standard_output(arguments.json.as_deref());
-    let mut reports = Vec::with_capacity(paths.len());
+    let (mut reports, mut skipped) = (Vec::with_capacity(paths.len()), 0);
     for (index, path) in paths.iter().enumerate() {
-        let image = RgbImage::open(path)?;
+        let image = match RgbImage::open(path) {
+            Ok(image) => image,
+            Err(problem) => {
+                eprintln!("skipped: {problem}");
+                skipped += 1;
+                continue;
+            }
+        };
         let (detections, speed) = detect(&mut trained, &image, arguments)?;
         if !is_quiet {
             println!("{}", line(path, &image, &detections, &trained.card.names, &speed));
@@ -146,6 +156,9 @@ fn find_objects(mut trained: TrainedDetector, arguments: &Arguments) -> Result<(
     }
     if let Some(folder) = folder.filter(|_| !is_quiet) {
         println!("pictures: {}", folder.display());
+    }
+    if skipped > 0 {
+        bail!("{skipped} of {} images could not be read", paths.len());
     }
     Ok(())
 }

@@ -41,6 +41,7 @@ struct Layer<'a> {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let spec = ModelSpec::load(&arguments.model)?;
+    spec.notes.iter().for_each(|note| eprintln!("note: {note}"));
     let graph = spec.build(arguments.classes)?.graph;
     let side = arguments.imgsz.unwrap_or(spec.train.image_size);
     let shapes = graph.shapes(1, side, side)?;

@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
     /// Trained weights, such as runs/exp/weights/best.safetensors.
     #[arg(long)]
     weights: PathBuf,
-    /// Data file in Ultralytics' form; of a classifier, the folder above the splits.
+    /// Data file in Ultralytics' form, or a COCO instances file (.json); of a classifier, the folder above the splits.
     #[arg(long)]
     data: PathBuf,
     /// Which images: train, val or test.
