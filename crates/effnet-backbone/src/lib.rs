@@ -12,7 +12,13 @@
 mod block;
 mod config;
 mod efficientnet;
+mod graph_cost;
 mod init;
+mod mobilenet;
+mod resnet;
+mod staged;
 
 pub use config::{EfficientNetConfig, InputNormalization};
 pub use efficientnet::{Classifier, EfficientNet, Endpoints};
+pub use graph_cost::{GraphCost, classifier_graph, graph_footprint};
+pub use staged::{StagedConfig, StagedNetwork};
