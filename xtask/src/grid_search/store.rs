@@ -152,7 +152,11 @@ impl Store {
             let (key, seconds) = row?;
             match (known.get(&key), &endings[&key]) {
                 (Some(Ok(ours)), Ok(theirs)) if ours != theirs => {
-                    bail!("{}: {theirs} for a trial that gave {ours} elsewhere: {key}", source.path.display())
+                    let start: String = key.chars().take(200).collect();
+                    bail!(
+                        "{}: {theirs} for a trial that gave {ours} elsewhere: {start}",
+                        source.path.display()
+                    )
                 }
                 (Some(Ok(_)), _) | (Some(Err(_)), Err(_)) => {}
                 (None | Some(Err(_)), ending) => self.keep_trial(&key, ending, seconds)?,

@@ -1,0 +1,287 @@
+//! The search as a command, with a script in place of the worker.
+#![cfg(unix)]
+
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+/// A folder with a little data, and where the fake worker logs its calls.
+struct Site {
+    folder: tempfile::TempDir,
+}
+
+impl Site {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for part in ["train/a", "train/b", "val/a", "val/b"] {
+            let path = folder.path().join("data").join(part);
+            std::fs::create_dir_all(&path).unwrap();
+            (0..4).for_each(|i| std::fs::write(path.join(format!("{i}.jpg")), [i]).unwrap());
+        }
+        Site { folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A search over the 21 candidates of a step of 0.1, with one thread a trial.
+    fn search(&self, out: &str, more: &[&str]) -> Command {
+        let worker = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake_worker.sh");
+        let mut command = self.bare(&["--step", "0.1", "--threads", "1"]);
+        if !more.contains(&"--proxy") {
+            command.args(["--proxy", "epochs=9"]);
+        }
+        command.arg("--data").arg(self.path("data")).arg("--worker").arg(worker);
+        command
+            .arg("--out")
+            .arg(self.path(out))
+            .arg("--json")
+            .arg(self.path(&format!("{out}.json")))
+            .args(more);
+        command
+    }
+
+    fn bare(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        command.arg("grid-search").args(arguments).env("FAKE_LOG", self.path("log"));
+        command.env_remove("FAKE_BREAK").env_remove("FAKE_SLEEP").env("RUST_BACKTRACE", "0");
+        command
+    }
+
+    fn calls(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.path("log")).unwrap_or_default();
+        text.lines().map(String::from).collect()
+    }
+
+    fn result(&self, out: &str) -> Value {
+        let text = std::fs::read_to_string(self.path(&format!("{out}.json"))).unwrap();
+        serde_json::from_str(&text).unwrap()
+    }
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+fn succeed(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    text(&output)
+}
+
+fn fail(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(!output.status.success(), "{}", text(&output));
+    text(&output)
+}
+
+fn length(value: &Value) -> usize {
+    value.as_array().unwrap().len()
+}
+
+#[test]
+fn every_candidate_is_trained_with_every_seed() {
+    let site = Site::new();
+    let told = succeed(&mut site.search("run", &["--seeds", "3", "--jobs", "2"]));
+    let result = site.result("run");
+    assert_eq!((&result["candidates"], length(&result["trials"])), (&json!(21), 21));
+    // Candidates that round to one network share their trials.
+    let calls = site.calls();
+    assert!(calls.len() <= 63 && calls.len().is_multiple_of(3), "{}", calls.len());
+    assert_eq!(calls.iter().collect::<BTreeSet<_>>().len(), calls.len());
+    let best = &result["trials"][0];
+    assert_eq!((&best["alpha"], &best["runs"]), (&result["best"]["alpha"], &json!(3)));
+    let error = best["standard_error"].as_f64().unwrap();
+    assert!((error - 0.001 / 3f64.sqrt()).abs() < 1e-6, "{error}");
+    assert!(told.contains("left") && told.contains("best: alpha"), "{told}");
+}
+
+#[test]
+fn broken_trials_are_told_and_the_rest_goes_on() {
+    let site = Site::new();
+    let told = succeed(site.search("run", &["--tolerance", "0.2"]).env("FAKE_BREAK", "yes"));
+    let result = site.result("run");
+    let reasons: Vec<&str> =
+        result["broken"].as_array().unwrap().iter().map(|b| b["reason"].as_str().unwrap()).collect();
+    for expected in ["warming up | out of memory", "got 1.5", "expected value", "No such file"] {
+        assert!(reasons.iter().any(|reason| reason.contains(expected)), "{expected}: {reasons:?}");
+    }
+    assert!(told.contains("BROKEN"), "{told}");
+    assert_eq!(length(&result["trials"]) + reasons.len(), 37);
+    let before = site.calls().len();
+    succeed(&mut site.search("run", &["--tolerance", "0.2", "--resume"]));
+    assert_eq!(site.calls().len(), before, "a broken trial is finished too");
+    succeed(&mut site.search("run", &["--tolerance", "0.2", "--resume", "--retry-broken"]));
+    assert_eq!(length(&site.result("run")["broken"]), 0);
+}
+
+#[test]
+fn a_trial_that_hangs_is_ended() {
+    let site = Site::new();
+    let start = Instant::now();
+    succeed(site.search("run", &["--trial-timeout", "1", "--jobs", "2"]).env("FAKE_BREAK", "hang"));
+    assert!(start.elapsed() < Duration::from_secs(50));
+    let broken = &site.result("run")["broken"];
+    assert!(length(broken) > 0 && broken[0]["reason"].as_str().unwrap().contains("--trial-timeout"));
+}
+
+#[test]
+fn a_killed_search_goes_on_and_repeats_nothing() {
+    let site = Site::new();
+    succeed(&mut site.search("whole", &[]));
+    let whole = site.calls();
+    std::fs::remove_file(site.path("log")).unwrap();
+    let mut child = site.search("killed", &[]).env("FAKE_SLEEP", "0.1").spawn().unwrap();
+    let start = Instant::now();
+    while site.calls().len() < 5 {
+        assert!(start.elapsed() < Duration::from_secs(30), "no trials are run");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let refused = fail(&mut site.search("killed", &[]));
+    assert!(refused.contains("--resume"), "{refused}");
+    succeed(&mut site.search("killed", &["--resume"]));
+    let calls = site.calls();
+    assert!(calls.len() <= whole.len() + 1, "at most the one that ran is repeated: {calls:?}");
+    assert_eq!(site.result("killed")["trials"], site.result("whole")["trials"]);
+    let before = calls.len();
+    succeed(&mut site.search("killed", &["--resume"]));
+    assert_eq!(site.calls().len(), before);
+    let other = fail(&mut site.search("killed", &["--resume", "--seeds", "2"]));
+    assert!(other.contains("another search") && other.contains("training.seeds"), "{other}");
+}
+
+#[test]
+fn joined_shards_equal_one_run() {
+    let site = Site::new();
+    succeed(&mut site.search("whole", &["--seeds", "2"]));
+    for (shard, out) in [("0/2", "first"), ("1/2", "second")] {
+        succeed(&mut site.search(out, &["--seeds", "2", "--shard", shard]));
+        assert!(length(&site.result(out)["trials"]) < 21);
+        assert_eq!(site.result(out)["candidates"], 21);
+    }
+    let folders = ["first", "second", "joined"].map(|name| site.path(name).display().to_string());
+    let json = site.path("joined.json").display().to_string();
+    let [first, second, joined] = &folders;
+    succeed(&mut site.bare(&["--merge", first, second, "--out", joined, "--json", &json]));
+    assert_eq!(site.result("joined"), site.result("whole"));
+    let half = site.path("half").display().to_string();
+    succeed(&mut site.bare(&["--merge", first, "--out", &half, "--json", &json]));
+    assert!(length(&site.result("joined")["unknown"]) > 0);
+    succeed(&mut site.search("other", &["--seeds", "1"]));
+    let other = site.path("other").display().to_string();
+    let told = fail(&mut site.bare(&["--merge", first, &other, "--out", joined, "--resume"]));
+    assert!(told.contains("another search"), "{told}");
+}
+
+#[test]
+fn halving_trains_few_candidates_for_long() {
+    let site = Site::new();
+    succeed(&mut site.search("run", &["--halving"]));
+    let result = site.result("run");
+    let epochs = |epochs: &str| site.calls().iter().filter(|call| call.ends_with(epochs)).count();
+    let (short, middle, long) = (epochs(" 1"), epochs(" 3"), epochs(" 9"));
+    assert!(short > middle && middle > long && long > 0, "{short} {middle} {long}");
+    assert_eq!(length(&result["trials"]) + length(&result["eliminated"]), 21);
+    succeed(&mut site.search("full", &[]));
+    assert_eq!(result["best"], site.result("full")["best"]);
+}
+
+#[test]
+fn a_part_of_the_data_is_trained_on_and_all_is_validated_on() {
+    let site = Site::new();
+    succeed(&mut site.search(
+        "run",
+        &["--proxy", "epochs=1,subset=0.5,width=0.5,imgsz=96", "--max", "1.2", "--tolerance", "0.3"],
+    ));
+    let subset = std::fs::read_dir(site.path("run")).unwrap().map(|entry| entry.unwrap().path());
+    let subset =
+        subset.into_iter().find(|path| path.is_dir() && path.to_string_lossy().contains("subset")).unwrap();
+    let count = |part: &str| std::fs::read_dir(subset.join(part)).unwrap().count();
+    assert_eq!((count("train/a"), count("val/a")), (2, 4));
+}
+
+/// A table whose best entry is the published triple.
+fn table(site: &Site, keep: impl Fn(usize) -> bool) -> String {
+    let at = |i: usize| 1.0 + 0.05 * i as f64;
+    let points = (0..21 * 21 * 21).filter(|&i| keep(i)).map(|i| (at(i / 441), at(i / 21 % 21), at(i % 21)));
+    let row = |(a, b, g): (f64, f64, f64)| {
+        let accuracy = 0.8 - (a - 1.2).powi(2) - (b - 1.1).powi(2) - (g - 1.15).powi(2);
+        json!({"alpha": a, "beta": b, "gamma": g, "accuracy": accuracy.max(0.0)})
+    };
+    let path = site.path("table.json");
+    std::fs::write(&path, serde_json::to_string(&points.map(row).collect::<Vec<_>>()).unwrap()).unwrap();
+    path.display().to_string()
+}
+
+#[test]
+fn a_table_whose_optimum_is_the_published_triple_gives_it_back() {
+    let site = Site::new();
+    let file = table(&site, |_| true);
+    let output = site.bare(&["--oracle", "table", &file, "--json", "-"]).output().unwrap();
+    let line = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(line.lines().count(), 1);
+    let result: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(result["candidates"], 109);
+    let best = [&result["best"]["alpha"], &result["best"]["beta"], &result["best"]["gamma"]];
+    assert_eq!(best, [&json!(1.2), &json!(1.1), &json!(1.15)]);
+    let sizes = [("0.05", 54), ("0.2", 217)].map(|(tolerance, want)| {
+        let output =
+            site.bare(&["--oracle", "table", &file, "--json", "-", "--tolerance", tolerance]).output();
+        (serde_json::from_slice::<Value>(&output.unwrap().stdout).unwrap()["candidates"].clone(), json!(want))
+    });
+    sizes.iter().for_each(|(got, want)| assert_eq!(got, want));
+}
+
+#[test]
+fn what_a_table_lacks_is_told_and_passed_over() {
+    let site = Site::new();
+    let file = table(&site, |i| i % 2 == 0);
+    let json = site.path("run.json").display().to_string();
+    let told = succeed(&mut site.bare(&["--oracle", "table", &file, "--json", &json]));
+    assert!(told.contains("passed over, no accuracy known: alpha"), "{told}");
+    let result = site.result("run");
+    assert!(length(&result["unknown"]) > 0);
+    assert_eq!(length(&result["unknown"]) + length(&result["trials"]), 109);
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_in_words() {
+    let site = Site::new();
+    let file = table(&site, |_| true);
+    let cases: &[(&[&str], &str)] = &[
+        (&["--step", "0"], "step: expected a finite number above 0"),
+        (&["--step", "-0.1"], "step: expected"),
+        (&["--step", "NaN"], "step: expected"),
+        (&["--tolerance", "-1"], "tolerance: expected"),
+        (&["--max", "0.5"], "largest coefficient: expected"),
+        (&["--phi", "0"], "phi: expected"),
+        (&["--target", "100"], "no coefficients meet the constraint"),
+        (&["--constraint", "real", "--tolerance", "0.000001", "--step", "0.5"], "no coefficients meet"),
+        (&["--budget", "1"], "no judged candidate fits the budget"),
+        (&["--budget", "1", "--objective", "reward"], "--budget needs --objective accuracy"),
+        (&["--reward-exponent", "-0.1"], "need --objective reward"),
+        (&["--shard", "5/4"], "--shard: expected"),
+        (&["--shard", "0/2", "--halving"], "cannot go with --shard"),
+        (&["--shard", "0/2", "--constraint", "latency"], "shards would disagree"),
+        (&["--resume"], "--resume needs --out"),
+        (&["--baseline", "vgg"], "`vgg` is no baseline"),
+        (&["--resolution-divisor", "0"], "at least 1"),
+    ];
+    for (arguments, expected) in cases {
+        let told = fail(site.bare(&["--oracle", "table", &file]).args(*arguments));
+        assert!(told.contains(expected), "{arguments:?}: {told}");
+    }
+    let told = fail(&mut site.bare(&["--oracle", "table"]));
+    assert!(told.contains("table FILE"), "{told}");
+    let told = fail(&mut site.bare(&["--out", "x"]));
+    assert!(told.contains("--data"), "{told}");
+    let told = fail(&mut site.search("run", &["--baseline", "resnet-50"]));
+    assert!(told.contains("--oracle table"), "{told}");
+    let told = fail(&mut site.search("run", &["--proxy", "epochs=0"]));
+    assert!(told.contains("at least 1"), "{told}");
+}
