@@ -1,9 +1,10 @@
 //! Model configurations of scaled networks, as `effyolo train --model` reads them.
 
+use crate::json_file::write_text;
 use anyhow::{Context, Result, bail, ensure};
-use effnet_scaling::{Scaling, Variant};
+use effnet_scaling::{Baseline, CompoundCoefficients, Scaling, Variant, round_resolution};
 use effyolo_config::{BackboneSpec, ModelSpec};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A configuration whose backbone is scaled.
 #[derive(Debug, Clone)]
@@ -15,9 +16,9 @@ pub(crate) struct ModelTemplate {
 impl ModelTemplate {
     /// A plain classifier of that variant.
     pub(crate) fn classifier(variant: Variant, classes: usize) -> Result<Self> {
+        let Variant { name, resolution, .. } = variant;
         let text = format!(
-            "task: classify\nbackbone: {{name: efficientnet-{}}}\nclasses: {classes}\n",
-            variant.name
+            "task: classify\nbackbone: {{name: efficientnet-{name}}}\nclasses: {classes}\ntrain: {{imgsz: {resolution}}}\n"
         );
         let spec = ModelSpec::from_yaml(&text, "the generated configuration")?;
         Ok(ModelTemplate { spec, variant })
@@ -25,19 +26,30 @@ impl ModelTemplate {
 
     /// The configuration at `path`, whose backbone must be the variant that is scaled.
     pub(crate) fn load(path: &Path, variant: Variant) -> Result<Self> {
-        let spec = ModelSpec::load(path)?;
+        Self::of(ModelSpec::load(path)?, variant).with_context(|| path.display().to_string())
+    }
+
+    /// What [`ModelTemplate::yaml`] gave.
+    pub(crate) fn parse(text: &str, variant: Variant) -> Result<Self> {
+        Self::of(ModelSpec::from_yaml(text, "the configuration of the trials")?, variant)
+    }
+
+    fn of(spec: ModelSpec, variant: Variant) -> Result<Self> {
         let BackboneSpec::EfficientNet(backbone) = &spec.backbone else {
-            bail!("{}: expected an EfficientNet as backbone, to be scaled", path.display());
+            bail!("expected an EfficientNet as backbone, to be scaled");
         };
         let got = backbone.variant.name;
         ensure!(
             got == variant.name,
-            "{}: its backbone is efficientnet-{got}, the baseline of the search is efficientnet-{}; name one network \
-             in both",
-            path.display(),
+            "its backbone is efficientnet-{got}, the baseline is efficientnet-{}; name one network in both",
             variant.name
         );
         Ok(ModelTemplate { spec, variant })
+    }
+
+    /// The resolved configuration before any scaling.
+    pub(crate) fn yaml(&self) -> String {
+        self.spec.to_yaml()
     }
 
     /// True if it is a classifier, false if a detector.
@@ -62,5 +74,72 @@ impl ModelTemplate {
         let text = spec.to_yaml();
         ModelSpec::from_yaml(&text, "the scaled configuration").context("scaling a configuration")?;
         Ok(text)
+    }
+}
+
+/// A family to be written as configurations.
+pub(crate) struct Family<'a> {
+    pub(crate) template: &'a ModelTemplate,
+    pub(crate) coefficients: CompoundCoefficients,
+    pub(crate) resolution_divisor: usize,
+}
+
+impl Family<'_> {
+    /// Writes `<variant>-phi<phi>.yaml` for every phi and gives the paths.
+    pub(crate) fn write(&self, folder: &Path, phis: &[f64]) -> Result<Vec<PathBuf>> {
+        let write = |&phi: &f64| {
+            let path = folder.join(format!("{}-phi{phi}.yaml", self.template.variant.name));
+            let text = self.text(phi).with_context(|| format!("the network at phi {phi}"))?;
+            write_text(&path, &text).map(|()| path)
+        };
+        phis.iter().map(write).collect()
+    }
+
+    fn text(&self, phi: f64) -> Result<String> {
+        let ModelTemplate { spec, variant } = self.template;
+        let scaling = self.coefficients.scaling(phi);
+        let base_side = if self.template.classifies() { variant.resolution } else { spec.train.image_size };
+        let side = round_resolution(base_side, scaling.resolution, self.resolution_divisor);
+        let classes = spec.classes;
+        let cost = variant.scaled(scaling.width, scaling.depth)?.cost(side, side, classes);
+        let (what, cost) = if self.template.classifies() {
+            (format!("with {classes} classes"), cost.total())
+        } else {
+            ("of the backbone alone".into(), cost.features)
+        };
+        let head = format!(
+            "# efficientnet-{} at phi {phi} of {}: compound scaling (arXiv 1905.11946, section 3.3).\n\
+             # Cost {what}: {} parameters, {:.3} GFLOP (twice the multiply-adds) at {side}x{side}.\n\
+             # Reached: no recorded run.\n",
+            variant.name,
+            self.coefficients,
+            cost.params,
+            2e-9 * cost.macs as f64
+        );
+        Ok(head + &self.template.scaled(scaling, side)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use effyolo_config::Model;
+
+    #[test]
+    fn every_phi_of_the_published_family_is_a_model_that_can_be_built() {
+        let folder = tempfile::tempdir().unwrap();
+        let template = ModelTemplate::classifier(Variant::find("b0").unwrap(), 10).unwrap();
+        let coefficients = CompoundCoefficients::PUBLISHED;
+        let family = Family { template: &template, coefficients, resolution_divisor: 32 };
+        let phis: Vec<f64> = (0..8).map(f64::from).collect();
+        for (path, phi) in family.write(folder.path(), &phis).unwrap().iter().zip(phis) {
+            let spec = ModelSpec::load(path).unwrap();
+            assert!(spec.notes.is_empty(), "{:?}", spec.notes);
+            assert_eq!(spec.train.image_size, round_resolution(224, 1.15f64.powf(phi), 32));
+            let Model { graph, .. } = spec.build(None).unwrap();
+            let want = Variant::find("b0").unwrap().scaled(1.1f64.powf(phi), 1.2f64.powf(phi)).unwrap();
+            let cost = graph.cost(&graph.shapes(1, 224, 224).unwrap());
+            assert_eq!(cost.params, want.cost(224, 224, 10).total().params);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! `cargo xtask scale`: the family that compound coefficients make of a baseline.
 
-use crate::json_file::{is_standard_output, write_json, write_text};
-use crate::model_file::ModelTemplate;
+use crate::json_file::{is_standard_output, write_json};
+use crate::model_file::{self, ModelTemplate};
 use anyhow::{Context, Result, bail, ensure};
 use effnet_backbone::GraphCost;
 use effnet_scaling::{
@@ -9,7 +9,7 @@ use effnet_scaling::{
     ScaledNetwork, Scaling, Variant, phi_ladder, single_dimension,
 };
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Most members of a family.
 const LONGEST: usize = 1000;
@@ -218,7 +218,7 @@ fn published(baseline: &NamedBaseline, phi: f64) -> Option<Variant> {
     Variant::find(&format!("{stem}{phi}")).ok()
 }
 
-fn write_configs(arguments: &Arguments, folder: &std::path::Path, family: &Family) -> Result<()> {
+fn write_configs(arguments: &Arguments, folder: &Path, family: &Family) -> Result<()> {
     let baseline = NamedBaseline::find(&arguments.baseline)?;
     let variant =
         baseline.variant().context("--configs: effyolo trains EfficientNets only; name one as --baseline")?;
@@ -226,27 +226,14 @@ fn write_configs(arguments: &Arguments, folder: &std::path::Path, family: &Famil
         Some(path) => ModelTemplate::load(path, variant)?,
         None => ModelTemplate::classifier(variant, arguments.classes)?,
     };
-    for member in &family.family {
-        let text = config_text(family, member, &template)?;
-        write_text(&folder.join(format!("{}-phi{}.yaml", variant.name, member.phi)), &text)?;
-    }
+    let phis: Vec<f64> = family.family.iter().map(|member| member.phi).collect();
+    let files = model_file::Family {
+        template: &template,
+        coefficients: family.coefficients,
+        resolution_divisor: arguments.resolution_divisor,
+    };
+    files.write(folder, &phis)?;
     Ok(())
-}
-
-fn config_text(family: &Family, member: &Member, template: &ModelTemplate) -> Result<String> {
-    let Row { depth, width, resolution, params, macs, .. } = member.network;
-    let scaling = Scaling { depth, width, resolution: 1.0 };
-    let head = format!(
-        "# efficientnet-{} at phi {} of {}: compound scaling (arXiv 1905.11946, section 3.3).\n\
-         # Cost of the classifier with {} classes at {resolution}x{resolution}: {params} parameters, {:.3} GFLOP \
-         (twice the multiply-adds).\n",
-        family.baseline,
-        member.phi,
-        family.coefficients,
-        family.classes,
-        2e-9 * macs as f64
-    );
-    Ok(head + &template.scaled(scaling, resolution)?)
 }
 
 fn print(family: &Family) {

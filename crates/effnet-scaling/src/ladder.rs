@@ -17,8 +17,8 @@ pub fn phi_ladder<B: Baseline>(
     phis.iter().map(rung).collect()
 }
 
-/// The network that costs nearest to `target` when only one dimension grows, found by bisection: what a compound network
-/// of that cost is compared with. `None` if even 64 times the dimension costs less.
+/// The network that costs nearest to `target` when only one dimension grows: what a compound network of that cost is
+/// compared with. `None` if even 64 times the dimension costs less.
 ///
 /// # Errors
 /// When a cost cannot be told.
@@ -29,31 +29,65 @@ pub fn single_dimension<B: Baseline>(
     resolution_divisor: usize,
     cost_model: &mut dyn CostModel<B::Network>,
 ) -> Result<Option<ScaledNetwork<B::Network>>, ScalingError> {
-    let mut at = |factor: f64| {
-        let scaled = ScaledNetwork::new(baseline, Scaling::single(dimension, factor), resolution_divisor)?;
+    let path = |step: f64| Scaling::single(dimension, 1.0 + step);
+    scaled_to_cost(baseline, &path, target, resolution_divisor, cost_model)
+}
+
+/// The network that costs nearest to `target` when all dimensions grow by the coefficients. `None` if no multipliers up
+/// to 64 reach it.
+///
+/// # Errors
+/// When a cost cannot be told.
+pub fn compound_at_cost<B: Baseline>(
+    baseline: &B,
+    coefficients: CompoundCoefficients,
+    target: f64,
+    resolution_divisor: usize,
+    cost_model: &mut dyn CostModel<B::Network>,
+) -> Result<Option<ScaledNetwork<B::Network>>, ScalingError> {
+    scaled_to_cost(baseline, &|phi| coefficients.scaling(phi), target, resolution_divisor, cost_model)
+}
+
+/// Bisection along a path of multipliers that starts at 0 with the baseline and never shrinks.
+fn scaled_to_cost<B: Baseline>(
+    baseline: &B,
+    path: &dyn Fn(f64) -> Scaling,
+    target: f64,
+    resolution_divisor: usize,
+    cost_model: &mut dyn CostModel<B::Network>,
+) -> Result<Option<ScaledNetwork<B::Network>>, ScalingError> {
+    let mut at = |step: f64| {
+        let scaled = ScaledNetwork::new(baseline, path(step), resolution_divisor)?;
         let cost = cost_model.cost(&scaled.network, scaled.resolution);
-        let coefficients = CompoundCoefficients {
-            alpha: scaled.scaling.depth,
-            beta: scaled.scaling.width,
-            gamma: scaled.scaling.resolution,
-        };
+        let Scaling { depth: alpha, width: beta, resolution: gamma } = scaled.scaling;
+        let coefficients = CompoundCoefficients { alpha, beta, gamma };
         Ok((scaled, cost.map_err(|source| ScalingError::Cost { coefficients, source })?))
     };
-    let (mut low, mut high) = (1.0, 2.0);
-    while at(high)?.1 < target {
-        low = high;
-        high *= 2.0;
-        if high > LARGEST_MULTIPLIER {
-            return Ok(None);
-        }
+    let (mut low, mut high) = (0.0, 1.0);
+    while largest(path(high)) <= LARGEST_MULTIPLIER && high <= LARGEST_STEP && at(high)?.1 < target {
+        (low, high) = (high, 2.0 * high);
+    }
+    if high > LARGEST_STEP {
+        return Ok(None);
     }
     for _ in 0..40 {
         let middle = (low + high) / 2.0;
-        if at(middle)?.1 < target { low = middle } else { high = middle }
+        let beyond = largest(path(middle)) > LARGEST_MULTIPLIER;
+        if beyond || at(middle)?.1 >= target { high = middle } else { low = middle }
     }
-    let (below, above) = (at(low)?, at(high)?);
-    let nearest = if target - below.1 < above.1 - target { below } else { above };
-    Ok(Some(nearest.0))
+    let below = at(low)?;
+    if largest(path(high)) > LARGEST_MULTIPLIER {
+        return Ok(None);
+    }
+    let above = at(high)?;
+    Ok(Some(if target - below.1 < above.1 - target { below.0 } else { above.0 }))
+}
+
+/// A path that needs more steps than this does not grow.
+const LARGEST_STEP: f64 = 1024.0;
+
+fn largest(scaling: Scaling) -> f64 {
+    scaling.depth.max(scaling.width).max(scaling.resolution)
 }
 
 #[cfg(test)]
@@ -89,6 +123,22 @@ mod tests {
             let ratio = model.cost(&*scaled.network, scaled.resolution).unwrap() / base;
             assert!((3.7..4.3).contains(&ratio), "{dimension}: {ratio}");
         }
+        let compound = CompoundCoefficients::PUBLISHED;
+        let scaled = compound_at_cost(&b0(), compound, 4.0 * base, 1, &mut model).unwrap().unwrap();
+        let ratio = model.cost(&*scaled.network, scaled.resolution).unwrap() / base;
+        assert!((3.7..4.3).contains(&ratio), "{ratio}");
+    }
+
+    #[test]
+    fn what_no_multiplier_reaches_is_none() {
+        let mut model = MultiplyAdds { classes: 1000 };
+        let base = model.cost(&NetworkSpec::b0(), 224).unwrap();
+        let mut depth = |ratio: f64| {
+            single_dimension(&b0(), Dimension::Depth, ratio * base, 1, &mut model).unwrap().is_some()
+        };
+        assert_eq!([60.0, 70.0].map(&mut depth), [true, false]);
+        let still = CompoundCoefficients { alpha: 1.0, beta: 1.0, gamma: 1.0 };
+        assert_eq!(compound_at_cost(&b0(), still, 2.0 * base, 1, &mut model).unwrap(), None);
     }
 
     proptest! {

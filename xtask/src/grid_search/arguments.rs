@@ -108,6 +108,10 @@ pub(crate) struct Arguments {
     /// Successive halving: short trials first, the best 1/ETA go on to ETA times the epochs
     #[arg(long, value_name = "ETA", num_args = 0..=1, default_missing_value = "3")]
     pub(super) halving: Option<usize>,
+    /// After the search: also train each single dimension, and all by the best coefficients, at these multiples of the
+    /// baseline's multiply-adds, such as 2,4,8
+    #[arg(long, value_delimiter = ',', value_name = "RATIO")]
+    pub(super) curves: Vec<f64>,
     /// Configuration whose backbone is scaled; a plain classifier, unless given
     #[arg(long)]
     pub(super) model: Option<PathBuf>,
@@ -166,10 +170,20 @@ impl Arguments {
             );
         }
         ensure!(!self.resume || self.out.is_some(), "--resume needs --out, the folder to go on with");
+        for ratio in &self.curves {
+            ensure!(
+                ratio.is_finite() && *ratio >= 1.0,
+                "--curves: expected multiples of the baseline's cost, at least 1, got {ratio}"
+            );
+        }
         let merging = !self.merge.is_empty();
         ensure!(
-            !merging || self.oracle.is_empty() && self.data.is_none() && self.shard.is_none(),
-            "--merge only joins finished trials; leave out --oracle, --data and --shard"
+            !merging
+                || self.oracle.is_empty()
+                    && self.data.is_none()
+                    && self.shard.is_none()
+                    && self.curves.is_empty(),
+            "--merge only joins finished trials; leave out --oracle, --data, --shard and --curves"
         );
         Ok(())
     }
@@ -193,6 +207,7 @@ impl Arguments {
             ("--first-seed", self.first_seed.is_some()),
             ("--jobs", self.jobs.is_some()),
             ("--threads", self.threads.is_some()),
+            ("--curves", !self.curves.is_empty()),
             ("--halving", self.halving.is_some()),
             ("--set", !self.set.is_empty()),
             ("--worker", self.worker.is_some()),

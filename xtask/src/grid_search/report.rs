@@ -1,17 +1,24 @@
 //! The result of a search: a table, JSON, and in --out a report with plots and the configurations it leads to.
 
 use super::arguments::Arguments;
+use super::curves::CurvePoint;
 use super::definition::Definition;
 use super::training::Eliminated;
-use crate::json_file::{is_standard_output, write_json};
+use super::{html, plots};
+use crate::json_file::{is_standard_output, write_json, write_text};
+use crate::model_file::{Family, ModelTemplate};
 use anyhow::Result;
 use effnet_scaling::{BrokenTrial, CompoundCoefficients, Network, Objective, SearchOutcome, Trial};
 use serde::ser::SerializeSeq;
 use serde::{Serialize, Serializer};
 use std::fmt::Write;
+use std::path::Path;
 
 /// Messages about single candidates on the terminal; all are in the JSON.
 const TOLD: usize = 10;
+
+/// Configurations are written up to this phi.
+const LARGEST_PHI: u8 = 7;
 
 /// A finished search.
 pub(super) struct Report<'a> {
@@ -21,6 +28,7 @@ pub(super) struct Report<'a> {
     pub(super) total: usize,
     pub(super) outcome: &'a SearchOutcome<Network>,
     pub(super) eliminated: &'a [Eliminated],
+    pub(super) curves: &'a [CurvePoint],
 }
 
 #[derive(Serialize)]
@@ -34,6 +42,7 @@ struct Json<'a> {
     broken: &'a [BrokenTrial],
     unknown: &'a [CompoundCoefficients],
     eliminated: &'a [Eliminated],
+    curves: &'a [CurvePoint],
 }
 
 #[derive(Serialize)]
@@ -98,6 +107,44 @@ impl Report<'_> {
         if !is_standard_output(arguments.json.as_deref()) {
             print!("{}", self.table(arguments.top));
         }
+        match &arguments.out {
+            Some(out) => self.write_folder(arguments, out),
+            None => Ok(()),
+        }
+    }
+
+    /// Plots, report, JSON and the configurations of the answer.
+    fn write_folder(&self, arguments: &Arguments, out: &Path) -> Result<()> {
+        let plots = plots::all(self.outcome, self.curves)?;
+        for plot in &plots {
+            write_text(&out.join("plots").join(format!("{}.svg", plot.name)), &plot.svg)?;
+        }
+        write_text(&out.join("report.html"), &html::page(self, &plots)?)?;
+        write_json(&out.join("results.json"), &self.json())?;
+        self.write_configs(arguments, &out.join("configs"))?;
+        eprintln!("report: {}", out.join("report.html").display());
+        Ok(())
+    }
+
+    /// The answer at phi 0, 1 ... 7, as far as a configuration can be that large. Only EfficientNets have one.
+    fn write_configs(&self, arguments: &Arguments, folder: &Path) -> Result<()> {
+        let Some(variant) = self.definition.baseline()?.variant() else { return Ok(()) };
+        let template = match (&self.definition.training, &arguments.model) {
+            (Some(training), _) => ModelTemplate::parse(&training.model, variant)?,
+            (None, Some(path)) => ModelTemplate::load(path, variant)?,
+            (None, None) => ModelTemplate::classifier(variant, self.definition.classes)?,
+        };
+        let family = Family {
+            template: &template,
+            coefficients: self.outcome.best().candidate.coefficients,
+            resolution_divisor: self.definition.resolution_divisor,
+        };
+        for phi in 0..=LARGEST_PHI {
+            if let Err(error) = family.write(folder, &[f64::from(phi)]) {
+                eprintln!("note: no configuration from phi {phi} on: {error:#}");
+                break;
+            }
+        }
         Ok(())
     }
 
@@ -112,6 +159,7 @@ impl Report<'_> {
             broken: &self.outcome.broken,
             unknown: &self.outcome.unknown,
             eliminated: self.eliminated,
+            curves: self.curves,
         }
     }
 

@@ -9,7 +9,7 @@ use super::workers::{Finished, Workers, find_binary};
 use crate::model_file::ModelTemplate;
 use anyhow::{Context, Result, bail, ensure};
 use effnet_scaling::{
-    Accuracy, AccuracyOracle, Candidate, CompoundCoefficients, NamedBaseline, Network, Scaling, SourceError,
+    Accuracy, AccuracyOracle, Candidate, CompoundCoefficients, NamedBaseline, Network, SourceError,
 };
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
@@ -56,7 +56,7 @@ impl Training {
         let template = trial::template(arguments, &data, variant)?;
         let jobs = arguments.jobs.unwrap_or(1);
         ensure!(jobs > 0, "--jobs: expected at least 1, got 0");
-        let model = template.scaled(Scaling::ONE, 32)?;
+        let model = template.yaml();
         let settings = Settings::new(arguments, &data, model, jobs)?;
         let planner = Planner { settings, variant, resolution_divisor: arguments.resolution_divisor };
         Ok(Training { planner, source: Some(Source { data, template, jobs }) })
@@ -82,21 +82,11 @@ impl Training {
         out: &Path,
         candidates: Vec<Candidate<Network>>,
     ) -> Result<Trained> {
-        let Some(source) = &self.source else { bail!("there is nothing to train on") };
         let settings = self.settings();
         if arguments.retry_broken {
             store.forget_broken()?;
         }
-        let workers = Workers {
-            binary: find_binary(arguments.worker.as_deref())?,
-            template: &source.template,
-            settings,
-            data: source.data.for_proxy(&settings.proxy, out)?,
-            folder: out.join("trials"),
-            jobs: source.jobs,
-            timeout: arguments.trial_timeout.map(Duration::from_secs),
-            keep_runs: arguments.keep_runs,
-        };
+        let workers = self.workers(arguments, out)?;
         let mut trained = Trained { finalists: candidates, eliminated: Vec::new() };
         for epochs in self.short_rungs(trained.finalists.len()) {
             let first = &settings.seeds[..1];
@@ -106,6 +96,33 @@ impl Training {
         }
         self.finish_trials(&workers, store, &trained.finalists, &settings.seeds, settings.proxy.epochs)?;
         Ok(trained)
+    }
+
+    /// Trains these, with every seed and all epochs, whatever halving says.
+    pub(super) fn run_all(
+        &self,
+        arguments: &Arguments,
+        store: &Store,
+        out: &Path,
+        candidates: &[Candidate<Network>],
+    ) -> Result<()> {
+        let Settings { seeds, proxy, .. } = self.settings();
+        self.finish_trials(&self.workers(arguments, out)?, store, candidates, seeds, proxy.epochs)
+    }
+
+    fn workers(&self, arguments: &Arguments, out: &Path) -> Result<Workers<'_>> {
+        let Some(source) = &self.source else { bail!("there is nothing to train on") };
+        let settings = self.settings();
+        Ok(Workers {
+            binary: find_binary(arguments.worker.as_deref())?,
+            template: &source.template,
+            settings,
+            data: source.data.for_proxy(&settings.proxy, out)?,
+            folder: out.join("trials"),
+            jobs: source.jobs,
+            timeout: arguments.trial_timeout.map(Duration::from_secs),
+            keep_runs: arguments.keep_runs,
+        })
     }
 
     /// Epochs of the rungs before the last; none without halving.

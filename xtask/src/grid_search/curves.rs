@@ -1,0 +1,89 @@
+//! Single dimensions beside compound scaling, at equal cost (arXiv 1905.11946, figures 3 and 8).
+
+use super::definition::Definition;
+use anyhow::Result;
+use effnet_backbone::GraphCost;
+use effnet_scaling::{
+    AccuracyOracle, Candidate, CompoundCoefficients, CostModel, Dimension, Network, ScaledNetwork, Scaling,
+    compound_at_cost, single_dimension,
+};
+use serde::Serialize;
+
+/// A point of a curve that is to be trained. The coefficients of its candidate are its multipliers.
+pub(super) struct Planned {
+    curve: String,
+    pub(super) candidate: Candidate<Network>,
+}
+
+/// A point of a curve.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct CurvePoint {
+    /// `depth`, `width`, `resolution` or `compound`.
+    pub(super) curve: String,
+    #[serde(flatten)]
+    pub(super) multipliers: Scaling,
+    pub(super) side: usize,
+    /// Multiply-adds.
+    pub(super) macs: f64,
+    pub(super) cost_ratio: f64,
+    /// `None` if its trials broke.
+    pub(super) accuracy: Option<f64>,
+    pub(super) standard_error: Option<f64>,
+}
+
+/// The networks nearest to `ratios` times the baseline's multiply-adds. The baseline begins every curve.
+pub(super) fn plan(
+    definition: &Definition,
+    best: CompoundCoefficients,
+    ratios: &[f64],
+) -> Result<Vec<Planned>> {
+    let (baseline, divisor) = (definition.baseline()?, definition.resolution_divisor);
+    let mut cost = GraphCost::new(definition.classes);
+    let base = ScaledNetwork::new(&baseline, Scaling::ONE, divisor)?;
+    let base_cost = cost.cost(&*base.network, base.resolution).map_err(anyhow::Error::from_boxed)?;
+    let mut planned = Vec::new();
+    for ratio in std::iter::once(1.0).chain(ratios.iter().copied().filter(|&ratio| ratio > 1.0)) {
+        let target = ratio * base_cost;
+        let mut found = Vec::new();
+        for dimension in Dimension::ALL {
+            let network = single_dimension(&baseline, dimension, target, divisor, &mut cost)?;
+            found.push((dimension.to_string(), network));
+        }
+        let compound = compound_at_cost(&baseline, best, target, divisor, &mut cost)?;
+        found.push(("compound".to_string(), compound));
+        for (curve, network) in found {
+            match network {
+                Some(scaled) => {
+                    let macs =
+                        cost.cost(&*scaled.network, scaled.resolution).map_err(anyhow::Error::from_boxed)?;
+                    planned.push(Planned { curve, candidate: candidate(scaled, macs, base_cost) });
+                }
+                None => eprintln!("--curves: no {curve} scaling reaches {ratio} times the cost"),
+            }
+        }
+    }
+    Ok(planned)
+}
+
+fn candidate(scaled: ScaledNetwork<Network>, cost: f64, base_cost: f64) -> Candidate<Network> {
+    let Scaling { depth: alpha, width: beta, resolution: gamma } = scaled.scaling;
+    let coefficients = CompoundCoefficients { alpha, beta, gamma };
+    Candidate { coefficients, scaled, cost, cost_ratio: cost / base_cost }
+}
+
+/// What the oracle says of each.
+pub(super) fn judge(planned: Vec<Planned>, oracle: &mut dyn AccuracyOracle<Network>) -> Vec<CurvePoint> {
+    let point = |Planned { curve, candidate }: Planned| {
+        let accuracy = oracle.accuracy(&candidate).ok().flatten();
+        CurvePoint {
+            curve,
+            multipliers: candidate.scaled.scaling,
+            side: candidate.scaled.resolution,
+            macs: candidate.cost,
+            cost_ratio: candidate.cost_ratio,
+            accuracy: accuracy.map(|accuracy| accuracy.mean),
+            standard_error: accuracy.and_then(|accuracy| accuracy.standard_error),
+        }
+    };
+    planned.into_iter().map(point).collect()
+}
