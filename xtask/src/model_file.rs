@@ -11,17 +11,18 @@ use std::path::{Path, PathBuf};
 pub(crate) struct ModelTemplate {
     spec: ModelSpec,
     variant: Variant,
+    /// A generated classifier, which says nothing beyond its backbone, classes and image side.
+    plain: bool,
 }
 
 impl ModelTemplate {
     /// A plain classifier of that variant.
     pub(crate) fn classifier(variant: Variant, classes: usize) -> Result<Self> {
         let Variant { name, resolution, .. } = variant;
-        let text = format!(
-            "task: classify\nbackbone: {{name: efficientnet-{name}}}\nclasses: {classes}\ntrain: {{imgsz: {resolution}}}\n"
-        );
-        let spec = ModelSpec::from_yaml(&text, "the generated configuration")?;
-        Ok(ModelTemplate { spec, variant })
+        let text = plain_text(variant, Scaling::ONE, classes, resolution);
+        let spec =
+            ModelSpec::from_yaml(&text, &format!("the generated configuration of efficientnet-{name}"))?;
+        Ok(ModelTemplate { spec, variant, plain: true })
     }
 
     /// The configuration at `path`, whose backbone must be the variant that is scaled.
@@ -44,12 +45,12 @@ impl ModelTemplate {
             "its backbone is efficientnet-{got}, the baseline is efficientnet-{}; name one network in both",
             variant.name
         );
-        Ok(ModelTemplate { spec, variant })
+        Ok(ModelTemplate { spec, variant, plain: false })
     }
 
-    /// The resolved configuration before any scaling.
-    pub(crate) fn yaml(&self) -> String {
-        self.spec.to_yaml()
+    /// The resolved configuration before any scaling; `None` of a generated one.
+    pub(crate) fn yaml(&self) -> Option<String> {
+        (!self.plain).then(|| self.spec.to_yaml())
     }
 
     /// True if it is a classifier, false if a detector.
@@ -62,8 +63,24 @@ impl ModelTemplate {
         self.spec.classes = classes;
     }
 
+    /// The side that `effyolo train` makes of this one: it may round it.
+    pub(crate) fn side_used(&self, side: usize) -> Result<usize> {
+        let text = self.scaled(Scaling::ONE, side)?;
+        Ok(ModelSpec::from_yaml(&text, "the scaled configuration")?.train.image_size)
+    }
+
     /// YAML of the network scaled by `scaling` (on top of the variant's own multipliers) for images of `side` pixels.
     pub(crate) fn scaled(&self, scaling: Scaling, side: usize) -> Result<String> {
+        let text = if self.plain {
+            plain_text(self.variant, scaling, self.spec.classes, side)
+        } else {
+            self.resolved_text(scaling, side)?
+        };
+        ModelSpec::from_yaml(&text, "the scaled configuration").context("scaling a configuration")?;
+        Ok(text)
+    }
+
+    fn resolved_text(&self, scaling: Scaling, side: usize) -> Result<String> {
         let mut spec = self.spec.clone();
         let BackboneSpec::EfficientNet(backbone) = &mut spec.backbone else {
             bail!("only an EfficientNet can be scaled");
@@ -71,10 +88,17 @@ impl ModelTemplate {
         backbone.width = self.variant.width * scaling.width;
         backbone.depth = self.variant.depth * scaling.depth;
         spec.train.image_size = side;
-        let text = spec.to_yaml();
-        ModelSpec::from_yaml(&text, "the scaled configuration").context("scaling a configuration")?;
-        Ok(text)
+        Ok(spec.to_yaml())
     }
+}
+
+fn plain_text(variant: Variant, scaling: Scaling, classes: usize, side: usize) -> String {
+    let (width, depth) = (variant.width * scaling.width, variant.depth * scaling.depth);
+    format!(
+        "task: classify\nbackbone: {{name: efficientnet-{}, width: {width}, depth: {depth}}}\nclasses: {classes}\n\
+         train:\n  imgsz: {side}\n",
+        variant.name
+    )
 }
 
 /// A family to be written as configurations.
@@ -96,7 +120,7 @@ impl Family<'_> {
     }
 
     fn text(&self, phi: f64) -> Result<String> {
-        let ModelTemplate { spec, variant } = self.template;
+        let ModelTemplate { spec, variant, .. } = self.template;
         let scaling = self.coefficients.scaling(phi);
         let base_side = if self.template.classifies() { variant.resolution } else { spec.train.image_size };
         let side = round_resolution(base_side, scaling.resolution, self.resolution_divisor);

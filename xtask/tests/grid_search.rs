@@ -205,6 +205,31 @@ fn a_part_of_the_data_is_trained_on_and_all_is_validated_on() {
     assert_eq!((count("train/a"), count("val/a")), (2, 4));
 }
 
+#[test]
+fn a_finished_search_leaves_plots_a_report_and_models_for_every_phi() {
+    let site = Site::new();
+    succeed(&mut site.search("run", &["--curves", "2,4", "--seeds", "2", "--resolution-divisor", "32"]));
+    let read = |name: &str| std::fs::read_to_string(site.path("run").join(name)).unwrap();
+    for plot in ["accuracy-cost", "heat-map", "coefficients", "curves"] {
+        assert!(read(&format!("plots/{plot}.svg")).contains("</svg>"), "{plot}");
+    }
+    let page = read("report.html");
+    assert_eq!(page.matches("</svg>").count(), 4);
+    assert!(
+        page.contains("Ranking") && !page.contains("src=") && !page.contains("<link"),
+        "needs no other file"
+    );
+    let curves = site.result("run")["curves"].as_array().unwrap().clone();
+    assert_eq!(curves.len(), 12);
+    assert!(curves.iter().all(|point| point["accuracy"].is_f64() && point["standard_error"].is_f64()));
+    let ratios: Vec<f64> = curves.iter().map(|point| point["cost_ratio"].as_f64().unwrap()).collect();
+    assert!(ratios[..4].iter().all(|&ratio| ratio == 1.0) && ratios[8..].iter().all(|&ratio| ratio > 3.0));
+    for phi in 0..=4 {
+        let model = read(&format!("configs/b0-phi{phi}.yaml"));
+        assert!(model.contains("task: classify") && model.contains("classes: 2"), "{model}");
+    }
+}
+
 /// A table whose best entry is the published triple.
 fn table(site: &Site, keep: impl Fn(usize) -> bool) -> String {
     let at = |i: usize| 1.0 + 0.05 * i as f64;

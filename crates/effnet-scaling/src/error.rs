@@ -17,6 +17,8 @@ pub enum ScalingError {
     UnknownBaseline { name: String, known: String },
     #[error("{what}: expected a finite number {expected}, got {got}")]
     Coefficient { what: &'static str, expected: &'static str, got: f64 },
+    #[error("the grid has {points} points, more than {limit}; use a coarser step or a smaller range")]
+    TooManyPoints { points: u128, limit: u128 },
     #[error(
         "no coefficients meet the constraint: {meant} must lie within {tolerance} of {target}, and the nearest of \
          {points} grid points has {nearest}; use a finer step, a larger range or a wider tolerance"

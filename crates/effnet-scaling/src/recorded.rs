@@ -49,8 +49,9 @@ impl RecordedAccuracies {
         });
         // Away from the border of a cell the corners are one and the same.
         let distinct = if low == high { 1 } else { 8 };
-        let records = cells.take(distinct).filter_map(|cell: Cell| self.cells.get(&cell)).flatten();
-        records.filter(|record| same(record.coefficients, wanted)).last().map(|record| record.accuracy)
+        let mut records = cells.take(distinct).filter_map(|cell: Cell| self.cells.get(&cell)).flatten();
+        let same = |record: &&Record| is_same(record.coefficients, wanted);
+        records.rfind(same).map(|record| record.accuracy)
     }
 }
 
@@ -63,7 +64,7 @@ fn cell(coefficients: CompoundCoefficients, shift: f64) -> Cell {
     values(coefficients).map(|value| ((value + shift) / CELL + 0.5).floor() as i64)
 }
 
-fn same(a: CompoundCoefficients, b: CompoundCoefficients) -> bool {
+fn is_same(a: CompoundCoefficients, b: CompoundCoefficients) -> bool {
     values(a).iter().zip(values(b)).all(|(a, b)| (a - b).abs() <= SAME)
 }
 

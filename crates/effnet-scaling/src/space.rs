@@ -25,6 +25,9 @@ pub enum Constraint {
     },
 }
 
+/// A grid with more points would fill the memory with candidates.
+const MOST_POINTS: u128 = 100_000_000;
+
 /// Products of decimal fractions are not exact.
 const SLACK: f64 = 1e-12;
 
@@ -90,13 +93,18 @@ impl<B: Baseline> SearchSpace<'_, B> {
     /// All candidates, by alpha, then beta, then gamma.
     ///
     /// # Errors
-    /// When phi or the constraint makes no sense, a cost cannot be told, or nothing meets the constraint.
+    /// When phi or the constraint makes no sense, the grid has over a hundred million points, a cost cannot be told, or
+    /// nothing meets the constraint.
     pub fn candidates(
         &self,
         cost_model: &mut dyn CostModel<B::Network>,
     ) -> Result<Vec<Candidate<B::Network>>, ScalingError> {
         self.constraint.check()?;
         ScalingError::check_positive("phi", self.phi)?;
+        let points = self.grid.points();
+        if points > MOST_POINTS {
+            return Err(ScalingError::TooManyPoints { points, limit: MOST_POINTS });
+        }
         let base_cost = self.baseline_cost(cost_model)?;
         let (target, _) = self.constraint.numbers();
         let mut nearest = f64::INFINITY;
@@ -114,7 +122,6 @@ impl<B: Baseline> SearchSpace<'_, B> {
             }
         }
         if candidates.is_empty() {
-            let points = self.grid.points();
             return Err(self.constraint.nothing(points, nearest));
         }
         Ok(candidates)
@@ -172,6 +179,9 @@ impl Constraint {
     }
 }
 
+/// What the constraint looks at, and the candidate if it meets it.
+type Judged<N> = (f64, Option<Candidate<N>>);
+
 /// Candidates of one alpha and beta: they share their network.
 struct Row<'a, B: Baseline> {
     space: &'a SearchSpace<'a, B>,
@@ -182,12 +192,11 @@ struct Row<'a, B: Baseline> {
 }
 
 impl<B: Baseline> Row<'_, B> {
-    /// What the constraint looks at, and the candidate if it meets it.
     fn judge(
         &mut self,
         gamma: f64,
         cost_model: &mut dyn CostModel<B::Network>,
-    ) -> Result<(f64, Option<Candidate<B::Network>>), ScalingError> {
+    ) -> Result<Judged<B::Network>, ScalingError> {
         let coefficients = CompoundCoefficients { alpha: self.alpha, beta: self.beta, gamma };
         let constraint = &self.space.constraint;
         let product = coefficients.cost_factor();
@@ -292,6 +301,7 @@ mod tests {
         let message = search(0.5, 1.0, analytic(0.1)).unwrap_err().to_string();
         assert!(message.contains("nearest of 1 grid points has 1;"), "{message}");
         assert!(matches!(search(0.5, 1.0, real(0.1)), Err(ScalingError::NoCandidates { .. })));
+        assert!(matches!(search(1e-6, 2.0, real(0.1)), Err(ScalingError::TooManyPoints { .. })));
         for constraint in
             [analytic(-0.1), analytic(f64::NAN), Constraint::Cost { target: 0.0, tolerance: 0.1 }]
         {

@@ -29,6 +29,8 @@ pub(super) struct CurvePoint {
     /// `None` if its trials broke.
     pub(super) accuracy: Option<f64>,
     pub(super) standard_error: Option<f64>,
+    /// Why there is no accuracy.
+    pub(super) broken: Option<String>,
 }
 
 /// The networks nearest to `ratios` times the baseline's multiply-adds. The baseline begins every curve.
@@ -74,7 +76,10 @@ fn candidate(scaled: ScaledNetwork<Network>, cost: f64, base_cost: f64) -> Candi
 /// What the oracle says of each.
 pub(super) fn judge(planned: Vec<Planned>, oracle: &mut dyn AccuracyOracle<Network>) -> Vec<CurvePoint> {
     let point = |Planned { curve, candidate }: Planned| {
-        let accuracy = oracle.accuracy(&candidate).ok().flatten();
+        let (accuracy, broken) = match oracle.accuracy(&candidate) {
+            Ok(accuracy) => (accuracy, None),
+            Err(error) => (None, Some(error.to_string())),
+        };
         CurvePoint {
             curve,
             multipliers: candidate.scaled.scaling,
@@ -83,6 +88,7 @@ pub(super) fn judge(planned: Vec<Planned>, oracle: &mut dyn AccuracyOracle<Netwo
             cost_ratio: candidate.cost_ratio,
             accuracy: accuracy.map(|accuracy| accuracy.mean),
             standard_error: accuracy.and_then(|accuracy| accuracy.standard_error),
+            broken,
         }
     };
     planned.into_iter().map(point).collect()

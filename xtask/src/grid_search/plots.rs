@@ -77,18 +77,27 @@ fn axes<'a, 'b>(
 ) -> Result<Axes<'a, 'b>> {
     let mut chart = ChartBuilder::on(area)
         .margin(12)
-        .x_label_area_size(40)
-        .y_label_area_size(60)
+        .x_label_area_size(48)
+        .y_label_area_size(72)
         .build_cartesian_2d(x, y)
         .map_err(failed)?;
-    chart.configure_mesh().x_desc(x_name).y_desc(y_name).light_line_style(WHITE).draw().map_err(failed)?;
+    chart
+        .configure_mesh()
+        .x_desc(x_name)
+        .y_desc(y_name)
+        .label_style(("sans-serif", 16))
+        .axis_desc_style(("sans-serif", 18))
+        .light_line_style(WHITE)
+        .draw()
+        .map_err(failed)?;
     Ok(chart)
 }
 
-fn legend<'a, 'b: 'a>(chart: &mut Axes<'a, 'b>) -> Result<()> {
+fn legend<'a, 'b: 'a>(chart: &mut Axes<'a, 'b>, position: SeriesLabelPosition) -> Result<()> {
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::LowerRight)
+        .position(position)
+        .label_font(("sans-serif", 16))
         .background_style(WHITE.mix(0.8))
         .border_style(BLACK.mix(0.3))
         .draw()
@@ -129,7 +138,7 @@ fn accuracy_cost(area: &Area<'_>, outcome: &SearchOutcome<Network>) -> Result<()
         .map_err(failed)?
         .label("best")
         .legend(|(x, y)| Circle::new((x + 10, y), 5, COLOURS[3].stroke_width(2)));
-    legend(&mut chart)
+    legend(&mut chart, SeriesLabelPosition::LowerRight)
 }
 
 /// The dimension that grows, if only one does.
@@ -205,7 +214,7 @@ fn coefficients(area: &Area<'_>, outcome: &SearchOutcome<Network>) -> Result<()>
         ("beta (width)", best_by(outcome, |c| c.beta)),
         ("gamma (resolution)", best_by(outcome, |c| c.gamma)),
     ];
-    draw_lines(area, &lines, "coefficient", "best accuracy")
+    draw_lines(area, &lines, ("coefficient", "best accuracy"), SeriesLabelPosition::LowerLeft)
 }
 
 fn comparison(area: &Area<'_>, curves: &[CurvePoint]) -> Result<()> {
@@ -215,14 +224,15 @@ fn comparison(area: &Area<'_>, curves: &[CurvePoint]) -> Result<()> {
         (name, judged.collect::<Vec<_>>())
     };
     let lines = ["depth", "width", "resolution", "compound"].map(line);
-    draw_lines(area, &lines, "multiply-adds over the baseline's", "accuracy")
+    let names = ("multiply-adds over the baseline's", "accuracy");
+    draw_lines(area, &lines, names, SeriesLabelPosition::LowerRight)
 }
 
 fn draw_lines(
     area: &Area<'_>,
     lines: &[(&'static str, Vec<(f64, f64)>)],
-    x_name: &str,
-    y_name: &str,
+    (x_name, y_name): (&str, &str),
+    position: SeriesLabelPosition,
 ) -> Result<()> {
     let points = lines.iter().flat_map(|(_, points)| points);
     if points.clone().next().is_none() {
@@ -238,5 +248,5 @@ fn draw_lines(
             .label(*name)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], colour.stroke_width(2)));
     }
-    legend(&mut chart)
+    legend(&mut chart, position)
 }

@@ -129,10 +129,13 @@ impl Report<'_> {
     /// The answer at phi 0, 1 ... 7, as far as a configuration can be that large. Only EfficientNets have one.
     fn write_configs(&self, arguments: &Arguments, folder: &Path) -> Result<()> {
         let Some(variant) = self.definition.baseline()?.variant() else { return Ok(()) };
-        let template = match (&self.definition.training, &arguments.model) {
-            (Some(training), _) => ModelTemplate::parse(&training.model, variant)?,
+        let training = self.definition.training.as_ref();
+        let trained_model = training.and_then(|training| training.model.as_deref());
+        let classes = training.and_then(|training| training.classes).unwrap_or(self.definition.classes);
+        let template = match (trained_model, &arguments.model) {
+            (Some(text), _) => ModelTemplate::parse(text, variant)?,
             (None, Some(path)) => ModelTemplate::load(path, variant)?,
-            (None, None) => ModelTemplate::classifier(variant, self.definition.classes)?,
+            (None, None) => ModelTemplate::classifier(variant, classes)?,
         };
         let family = Family {
             template: &template,

@@ -12,7 +12,7 @@ use effnet_scaling::{
     Accuracy, AccuracyOracle, Candidate, CompoundCoefficients, NamedBaseline, Network, SourceError,
 };
 use serde::Serialize;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -87,6 +87,7 @@ impl Training {
             store.forget_broken()?;
         }
         let workers = self.workers(arguments, out)?;
+        self.tell_rounded_sides(workers.template, &candidates)?;
         let mut trained = Trained { finalists: candidates, eliminated: Vec::new() };
         for epochs in self.short_rungs(trained.finalists.len()) {
             let first = &settings.seeds[..1];
@@ -108,6 +109,24 @@ impl Training {
     ) -> Result<()> {
         let Settings { seeds, proxy, .. } = self.settings();
         self.finish_trials(&self.workers(arguments, out)?, store, candidates, seeds, proxy.epochs)
+    }
+
+    /// The search compares sides; where the trainer rounds them, some candidates become equal.
+    fn tell_rounded_sides(&self, template: &ModelTemplate, candidates: &[Candidate<Network>]) -> Result<()> {
+        let (mut asked, mut used) = (BTreeSet::new(), BTreeSet::new());
+        for candidate in candidates {
+            asked.insert(self.planner.trial(candidate, 0, 1)?.side);
+        }
+        for &side in &asked {
+            used.insert(template.side_used(side)?);
+        }
+        if asked != used {
+            eprintln!(
+                "note: trials round the image sides {asked:?} to {used:?}; with --resolution-divisor 32 the costs are \
+                 those of the sides that are trained"
+            );
+        }
+        Ok(())
     }
 
     fn workers(&self, arguments: &Arguments, out: &Path) -> Result<Workers<'_>> {

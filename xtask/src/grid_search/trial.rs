@@ -22,14 +22,21 @@ pub(super) struct Settings {
     pub(super) seeds: Vec<u64>,
     /// Settings of `effyolo train --set`.
     pub(super) set: Vec<String>,
-    /// The unscaled configuration, as YAML.
-    pub(super) model: String,
+    /// The unscaled configuration as YAML; `None` of a plain classifier.
+    pub(super) model: Option<String>,
+    /// Classes of a classification set.
+    pub(super) classes: Option<usize>,
     /// Factor of successive halving.
     pub(super) halving: Option<usize>,
 }
 
 impl Settings {
-    pub(super) fn new(arguments: &Arguments, data: &TrialData, model: String, jobs: usize) -> Result<Self> {
+    pub(super) fn new(
+        arguments: &Arguments,
+        data: &TrialData,
+        model: Option<String>,
+        jobs: usize,
+    ) -> Result<Self> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = arguments.threads.unwrap_or((cores / jobs).max(1));
         let (count, first) = (arguments.seeds.unwrap_or(1), arguments.first_seed.unwrap_or(0));
@@ -37,9 +44,6 @@ impl Settings {
         ensure!(threads > 0, "--threads: expected at least 1, got 0");
         ensure!(arguments.halving.is_none_or(|eta| eta >= 2), "--halving: expected a factor of at least 2");
         let proxy = arguments.proxy()?;
-        if !proxy.imgsz.is_multiple_of(32) {
-            eprintln!("note: --proxy imgsz={} is no multiple of 32; trials may round it", proxy.imgsz);
-        }
         Ok(Settings {
             task: data.task,
             data: data.fingerprint.clone(),
@@ -48,6 +52,7 @@ impl Settings {
             seeds: (first..).take(count).collect(),
             set: arguments.set.clone(),
             model,
+            classes: data.classes,
             halving: arguments.halving,
         })
     }
@@ -99,7 +104,7 @@ struct Key<'a> {
     task: Task,
     data: &'a str,
     set: &'a [String],
-    model: &'a str,
+    model: &'a Option<String>,
 }
 
 impl Planner {
