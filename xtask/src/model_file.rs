@@ -127,27 +127,72 @@ impl Family<'_> {
         let classes = spec.classes;
         let cost = variant.scaled(scaling.width, scaling.depth)?.cost(side, side, classes);
         let (what, cost) = if self.template.classifies() {
-            (format!("with {classes} classes"), cost.total())
+            (format!(" with {classes} classes"), cost.total())
         } else {
-            ("of the backbone alone".into(), cost.features)
+            (", the backbone alone".into(), cost.features)
         };
         let head = format!(
             "# efficientnet-{} at phi {phi} of {}: compound scaling (arXiv 1905.11946, section 3.3).\n\
-             # Cost {what}: {} parameters, {:.3} GFLOP (twice the multiply-adds) at {side}x{side}.\n\
+             # Cost: {} parameters, {:.2} GFLOP (twice the multiply-adds) at {side}x{side}{what}.\n\
              # Reached: no recorded run.\n",
             variant.name,
             self.coefficients,
-            cost.params,
+            with_commas(cost.params),
             2e-9 * cost.macs as f64
         );
         Ok(head + &self.template.scaled(scaling, side)?)
     }
 }
 
+/// 5288548 as 5,288,548.
+fn with_commas(number: u64) -> String {
+    let digits = number.to_string();
+    let head = digits.len() % 3;
+    let groups = digits.as_bytes()[head..].chunks(3).map(String::from_utf8_lossy);
+    let groups: Vec<_> = (head > 0).then(|| digits[..head].into()).into_iter().chain(groups).collect();
+    groups.join(",")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use effyolo_config::Model;
+
+    #[test]
+    fn numbers_have_commas() {
+        assert_eq!([7, 999, 1000, 5_288_548].map(with_commas), ["7", "999", "1,000", "5,288,548"]);
+    }
+
+    #[test]
+    fn the_configurations_of_the_repository_are_what_scale_writes() {
+        let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/scaling");
+        let folder = tempfile::tempdir().unwrap();
+        let template = ModelTemplate::classifier(Variant::find("b0").unwrap(), 1000).unwrap();
+        let coefficients = CompoundCoefficients::PUBLISHED;
+        let family = Family { template: &template, coefficients, resolution_divisor: 32 };
+        let phis: Vec<f64> = (0..8).map(f64::from).collect();
+        for path in family.write(folder.path(), &phis).unwrap() {
+            let kept = kept.join(path.file_name().unwrap());
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), std::fs::read_to_string(&kept).unwrap());
+        }
+    }
+
+    #[test]
+    fn a_detector_is_scaled_from_its_own_image_side() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/detect/effnet-b0-n.yaml");
+        let template = ModelTemplate::load(&root, Variant::find("b0").unwrap()).unwrap();
+        let coefficients = CompoundCoefficients::PUBLISHED;
+        let folder = tempfile::tempdir().unwrap();
+        let paths = Family { template: &template, coefficients, resolution_divisor: 32 }
+            .write(folder.path(), &[1.0])
+            .unwrap();
+        let spec = ModelSpec::load(&paths[0]).unwrap();
+        assert_eq!(spec.train.image_size, 736);
+        let BackboneSpec::EfficientNet(backbone) = &spec.backbone else { panic!("an EfficientNet") };
+        assert_eq!((backbone.width, backbone.depth), (1.1, 1.2));
+        let other = ModelTemplate::load(&root, Variant::find("b3").unwrap()).unwrap_err();
+        assert!(format!("{other:#}").contains("efficientnet-b0"));
+    }
 
     #[test]
     fn every_phi_of_the_published_family_is_a_model_that_can_be_built() {

@@ -86,14 +86,35 @@ impl CompoundCoefficients {
         self.alpha * (self.beta * self.beta) * (self.gamma * self.gamma)
     }
 
-    /// Multipliers at `phi`.
+    /// Multipliers at `phi`, to twelve decimals: powers of decimals come out as written, and repeats that are whole
+    /// numbers are not rounded up for the sake of a last bit.
     pub fn scaling(&self, phi: f64) -> Scaling {
-        Scaling { depth: self.alpha.powf(phi), width: self.beta.powf(phi), resolution: self.gamma.powf(phi) }
+        let power = |base: f64| (base.powf(phi) * 1e12).round() / 1e12;
+        Scaling { depth: power(self.alpha), width: power(self.beta), resolution: power(self.gamma) }
     }
 }
 
 impl std::fmt::Display for CompoundCoefficients {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "alpha {}, beta {}, gamma {}", self.alpha, self.beta, self.gamma)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn powers_of_decimals_come_out_as_written() {
+        let Scaling { depth, width, resolution } = CompoundCoefficients::PUBLISHED.scaling(3.0);
+        assert_eq!((depth, width, resolution), (1.728, 1.331, 1.520875));
+        assert_eq!(CompoundCoefficients::PUBLISHED.scaling(0.0), Scaling::ONE);
+    }
+
+    #[test]
+    fn coefficients_are_positive_numbers() {
+        for wrong in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            assert!(CompoundCoefficients::new(1.0, wrong, 1.0).is_err());
+        }
     }
 }
