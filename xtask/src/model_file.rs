@@ -58,6 +58,11 @@ impl ModelTemplate {
         matches!(self.spec.task, effyolo_config::Task::Classify)
     }
 
+    /// Image side of the unscaled network: a classifier's is that of the variant, a detector's stands in its file.
+    pub(crate) fn side(&self) -> usize {
+        if self.classifies() { self.variant.resolution } else { self.spec.train.image_size }
+    }
+
     /// Sets the number of classes.
     pub(crate) fn set_classes(&mut self, classes: usize) {
         self.spec.classes = classes;
@@ -122,8 +127,7 @@ impl Family<'_> {
     fn text(&self, phi: f64) -> Result<String> {
         let ModelTemplate { spec, variant, .. } = self.template;
         let scaling = self.coefficients.scaling(phi);
-        let base_side = if self.template.classifies() { variant.resolution } else { spec.train.image_size };
-        let side = round_resolution(base_side, scaling.resolution, self.resolution_divisor);
+        let side = round_resolution(self.template.side(), scaling.resolution, self.resolution_divisor);
         let classes = spec.classes;
         let cost = variant.scaled(scaling.width, scaling.depth)?.cost(side, side, classes);
         let (what, cost) = if self.template.classifies() {

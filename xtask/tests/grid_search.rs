@@ -206,6 +206,29 @@ fn a_part_of_the_data_is_trained_on_and_all_is_validated_on() {
 }
 
 #[test]
+fn a_detector_is_judged_by_its_map_and_scaled_from_its_own_file() {
+    let site = Site::new();
+    let (data, json) = (site.path("data.yaml"), site.path("run.json"));
+    std::fs::write(&data, "train: images/train\nval: images/val\nnames: [a]\n").unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let search = |with_model: bool| {
+        let mut command = site.bare(&["--step", "0.1", "--resolution-divisor", "32", "--threads", "1"]);
+        command.arg("--worker").arg(root.join("tests/fake_worker.sh")).arg("--data").arg(&data);
+        command.arg("--out").arg(site.path("run")).arg("--json").arg(&json);
+        if with_model {
+            command.arg("--model").arg(root.join("../configs/detect/effnet-b0-n.yaml"));
+        }
+        command
+    };
+    assert!(fail(&mut search(false)).contains("needs --model"));
+    succeed(&mut search(true));
+    assert!(length(&site.result("run")["trials"]) > 0);
+    assert!(site.calls().iter().any(|call| call.contains(" 640 ")), "{:?}", site.calls());
+    let model = std::fs::read_to_string(site.path("run/configs/b0-phi0.yaml")).unwrap();
+    assert!(model.contains("task: detect") && model.contains("imgsz: 640"), "{model}");
+}
+
+#[test]
 fn a_finished_search_leaves_plots_a_report_and_models_for_every_phi() {
     let site = Site::new();
     succeed(&mut site.search("run", &["--curves", "2,4", "--seeds", "2", "--resolution-divisor", "32"]));

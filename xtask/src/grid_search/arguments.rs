@@ -220,8 +220,9 @@ impl Arguments {
         }
     }
 
-    pub(super) fn proxy(&self) -> Result<Proxy> {
-        Proxy::parse(self.proxy.as_deref().unwrap_or_default())
+    /// `baseline_side` is the image side of the unscaled network.
+    pub(super) fn proxy(&self, baseline_side: usize) -> Result<Proxy> {
+        Proxy::parse(self.proxy.as_deref().unwrap_or_default(), baseline_side)
     }
 
     pub(super) fn objective(&self, definition: &Definition) -> Result<Objective> {

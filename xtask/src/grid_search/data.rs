@@ -149,10 +149,10 @@ mod tests {
     fn a_subset_has_some_of_each_class_and_all_of_val() {
         let (folder, out) = (folder_with(10), tempfile::tempdir().unwrap());
         let data = TrialData::find(folder.path()).unwrap();
-        let path = data.for_proxy(&Proxy::parse("subset=0.3").unwrap(), out.path()).unwrap();
+        let path = data.for_proxy(&Proxy::parse("subset=0.3", 224).unwrap(), out.path()).unwrap();
         let count = |part: &str| entries(&path.join(part).join("b")).unwrap().len();
         assert_eq!((count("train"), count("val")), (3, 10));
-        assert_eq!(data.for_proxy(&Proxy::parse("").unwrap(), out.path()).unwrap(), data.path);
+        assert_eq!(data.for_proxy(&Proxy::parse("", 224).unwrap(), out.path()).unwrap(), data.path);
     }
 
     #[test]

@@ -17,9 +17,9 @@ pub(super) struct Proxy {
 }
 
 impl Proxy {
-    /// Reads `key=value,...`; what is left out keeps a trial's usual value.
-    pub(super) fn parse(text: &str) -> Result<Self> {
-        let mut proxy = Proxy { epochs: 10, imgsz: 224, width: 1.0, subset: 1.0, batch: 32 };
+    /// Reads `key=value,...`; what is left out keeps a trial's usual value, `imgsz` the baseline's own side.
+    pub(super) fn parse(text: &str, baseline_side: usize) -> Result<Self> {
+        let mut proxy = Proxy { epochs: 10, imgsz: baseline_side, width: 1.0, subset: 1.0, batch: 32 };
         for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
             let (key, value) = item.split_once('=').with_context(|| expected(item))?;
             proxy.set(key.trim(), value.trim()).with_context(|| format!("--proxy {item}"))?;
@@ -62,11 +62,11 @@ mod tests {
 
     #[test]
     fn keys_and_values_are_read_and_checked() {
-        let proxy = Proxy::parse("epochs=3, imgsz=96,width=0.5,subset=0.1,batch=8").unwrap();
+        let proxy = Proxy::parse("epochs=3, imgsz=96,width=0.5,subset=0.1,batch=8", 224).unwrap();
         assert_eq!(proxy, Proxy { epochs: 3, imgsz: 96, width: 0.5, subset: 0.1, batch: 8 });
-        assert_eq!(Proxy::parse("").unwrap().epochs, 10);
+        assert_eq!(Proxy::parse("", 300).unwrap().imgsz, 300);
         for wrong in ["epochs", "epochs=0", "epochs=a", "width=-1", "width=NaN", "subset=2", "colour=3"] {
-            assert!(Proxy::parse(wrong).is_err(), "{wrong}");
+            assert!(Proxy::parse(wrong, 224).is_err(), "{wrong}");
         }
     }
 }

@@ -56,8 +56,7 @@ impl Training {
         let template = trial::template(arguments, &data, variant)?;
         let jobs = arguments.jobs.unwrap_or(1);
         ensure!(jobs > 0, "--jobs: expected at least 1, got 0");
-        let model = template.yaml();
-        let settings = Settings::new(arguments, &data, model, jobs)?;
+        let settings = Settings::new(arguments, &data, &template, jobs)?;
         let planner = Planner { settings, variant, resolution_divisor: arguments.resolution_divisor };
         Ok(Training { planner, source: Some(Source { data, template, jobs }) })
     }

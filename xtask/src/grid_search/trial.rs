@@ -34,7 +34,7 @@ impl Settings {
     pub(super) fn new(
         arguments: &Arguments,
         data: &TrialData,
-        model: Option<String>,
+        template: &ModelTemplate,
         jobs: usize,
     ) -> Result<Self> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -43,7 +43,7 @@ impl Settings {
         ensure!(count > 0, "--seeds: expected at least 1, got 0");
         ensure!(threads > 0, "--threads: expected at least 1, got 0");
         ensure!(arguments.halving.is_none_or(|eta| eta >= 2), "--halving: expected a factor of at least 2");
-        let proxy = arguments.proxy()?;
+        let proxy = arguments.proxy(template.side())?;
         Ok(Settings {
             task: data.task,
             data: data.fingerprint.clone(),
@@ -51,7 +51,7 @@ impl Settings {
             threads,
             seeds: (first..).take(count).collect(),
             set: arguments.set.clone(),
-            model,
+            model: template.yaml(),
             classes: data.classes,
             halving: arguments.halving,
         })

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 /// Lines of a broken trial's standard error that are kept.
 const LAST_LINES: usize = 5;
+const LONGEST_LINE: usize = 500;
 const POLL: Duration = Duration::from_millis(20);
 
 /// What all trials share.
@@ -160,7 +161,10 @@ fn last_lines(stderr: ChildStderr) -> Vec<String> {
     let mut reader = BufReader::new(stderr);
     let mut bytes = Vec::new();
     while reader.read_until(b'\n', &mut bytes).is_ok_and(|count| count > 0) {
-        let line = String::from_utf8_lossy(&bytes).trim().to_string();
+        let text = String::from_utf8_lossy(&bytes);
+        // A progress bar writes many states into one line; the last one counts.
+        let line: String =
+            text.trim().rsplit('\r').next().unwrap_or_default().chars().take(LONGEST_LINE).collect();
         bytes.clear();
         if !line.is_empty() {
             lines.push_back(line);
