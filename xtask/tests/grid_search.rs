@@ -34,7 +34,10 @@ impl Site {
         if !more.contains(&"--proxy") {
             command.args(["--proxy", "epochs=9"]);
         }
-        command.arg("--data").arg(self.path("data")).arg("--worker").arg(worker);
+        if !more.contains(&"--worker") {
+            command.arg("--worker").arg(worker);
+        }
+        command.arg("--data").arg(self.path("data"));
         command
             .arg("--out")
             .arg(self.path(out))
@@ -330,6 +333,17 @@ fn what_makes_no_sense_is_refused_in_words() {
     assert!(told.contains("--data"), "{told}");
     let told = fail(&mut site.search("run", &["--baseline", "resnet-50"]));
     assert!(told.contains("--oracle table"), "{told}");
-    let told = fail(&mut site.search("run", &["--proxy", "epochs=0"]));
-    assert!(told.contains("at least 1"), "{told}");
+    for (more, expected) in [
+        (["--proxy", "epochs=0"], "at least 1"),
+        (["--seeds", "0"], "--seeds: expected"),
+        (["--seeds", "1,1"], "--seeds: expected"),
+        (["--worker", "nowhere"], "--worker nowhere"),
+        (["--target", "100"], "no coefficients"),
+    ] {
+        let told = fail(&mut site.search("run", &more));
+        assert!(told.contains(expected), "{more:?}: {told}");
+    }
+    // What could not begin leaves nothing that is in the way.
+    succeed(&mut site.search("run", &["--seeds", "7,8", "--max", "1.3", "--tolerance", "0.3"]));
+    assert_eq!(site.result("run")["trials"][0]["runs"], 2);
 }

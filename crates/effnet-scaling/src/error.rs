@@ -33,9 +33,10 @@ pub enum ScalingError {
     #[error("standard error of an accuracy: expected a finite number of at least 0, got {got}")]
     StandardError { got: f64 },
     #[error(
-        "no candidate has an accuracy: of {candidates}, {broken} trials broke and {unknown} are unknown to the oracle"
+        "no candidate has an accuracy: of {candidates}, {unknown} are unknown to the oracle and {broken} trials broke; the \
+         first of these: {first_reason}"
     )]
-    NothingJudged { candidates: usize, broken: usize, unknown: usize },
+    NothingJudged { candidates: usize, broken: usize, unknown: usize, first_reason: String },
     #[error(
         "no judged candidate fits the budget: the cheapest of {judged} costs {cheapest}, allowed are {budget}"
     )]

@@ -114,7 +114,7 @@ pub fn grid_search<N>(
         }
     }
     trials.sort_by(rank);
-    check_answer(&trials, objective, total, broken.len(), unknown.len())?;
+    check_answer(&trials, objective, total, &broken, unknown.len())?;
     let points: Vec<_> = trials.iter().map(|trial| (trial.accuracy.mean, trial.candidate.cost)).collect();
     Ok(SearchOutcome { front: pareto_front(&points), trials, broken, unknown })
 }
@@ -150,11 +150,13 @@ fn check_answer<N>(
     trials: &[Trial<N>],
     objective: Objective,
     candidates: usize,
-    broken: usize,
+    broken: &[BrokenTrial],
     unknown: usize,
 ) -> Result<(), ScalingError> {
     let Some(best) = trials.first() else {
-        return Err(ScalingError::NothingJudged { candidates, broken, unknown });
+        let first_reason = broken.first().map_or("none".into(), |trial| trial.reason.clone());
+        let broken = broken.len();
+        return Err(ScalingError::NothingJudged { candidates, broken, unknown, first_reason });
     };
     match objective {
         Objective::Accuracy { budget: Some(budget) } if best.score.is_none() => {

@@ -1,9 +1,10 @@
 use super::definition::Definition;
 use super::proxy::Proxy;
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 use effnet_scaling::Objective;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 /// What must be near the target.
@@ -90,12 +91,9 @@ pub(crate) struct Arguments {
     /// How short a trial is: epochs=5,imgsz=128,width=0.5,subset=0.2,batch=32
     #[arg(long)]
     pub(super) proxy: Option<String>,
-    /// Runs of every candidate, with seeds from --first-seed on
-    #[arg(long)]
-    pub(super) seeds: Option<usize>,
-    /// First seed
-    #[arg(long)]
-    pub(super) first_seed: Option<u64>,
+    /// Runs of every candidate: `3` for the seeds 0, 1 and 2, or a list such as `7,8`
+    #[arg(long, default_value = "1")]
+    pub(super) seeds: String,
     /// Trials at a time
     #[arg(long)]
     pub(super) jobs: Option<usize>,
@@ -203,8 +201,7 @@ impl Arguments {
         let given = [
             ("--data", self.data.is_some()),
             ("--proxy", self.proxy.is_some()),
-            ("--seeds", self.seeds.is_some()),
-            ("--first-seed", self.first_seed.is_some()),
+            ("--seeds", self.seeds != "1"),
             ("--jobs", self.jobs.is_some()),
             ("--threads", self.threads.is_some()),
             ("--curves", !self.curves.is_empty()),
@@ -223,6 +220,23 @@ impl Arguments {
     /// `baseline_side` is the image side of the unscaled network.
     pub(super) fn proxy(&self, baseline_side: usize) -> Result<Proxy> {
         Proxy::parse(self.proxy.as_deref().unwrap_or_default(), baseline_side)
+    }
+
+    /// The seeds of every candidate's runs.
+    pub(super) fn seeds(&self) -> Result<Vec<u64>> {
+        let text = &self.seeds;
+        let expected = || {
+            format!("--seeds: expected a number of at least 1, or different seeds as a list, got `{text}`")
+        };
+        let numbers = text.split(',').map(|number| number.trim().parse::<u64>());
+        let numbers = numbers.collect::<Result<Vec<_>, _>>().with_context(expected)?;
+        let seeds = match numbers[..] {
+            [count] if !text.contains(',') => (0..count).collect(),
+            _ => numbers,
+        };
+        let different = seeds.iter().collect::<BTreeSet<_>>().len();
+        ensure!(!seeds.is_empty() && different == seeds.len(), expected());
+        Ok(seeds)
     }
 
     pub(super) fn objective(&self, definition: &Definition) -> Result<Objective> {

@@ -8,8 +8,11 @@ use super::{html, plots};
 use crate::json_file::{is_standard_output, write_json, write_text};
 use crate::model_file::{Family, ModelTemplate};
 use anyhow::Result;
-use effnet_scaling::{BrokenTrial, CompoundCoefficients, Network, Objective, SearchOutcome, Trial};
-use serde::ser::SerializeSeq;
+use effnet_backbone::GraphCost;
+use effnet_scaling::{
+    ActivationBytes, BrokenTrial, CompoundCoefficients, Network, Objective, SearchOutcome, Trial,
+};
+use serde::ser::{Error, SerializeSeq};
 use serde::{Serialize, Serializer};
 use std::fmt::Write;
 use std::path::Path;
@@ -37,8 +40,7 @@ struct Json<'a> {
     best: Best,
     objective: Objective,
     definition: &'a Definition,
-    #[serde(serialize_with = "rows")]
-    trials: &'a SearchOutcome<Network>,
+    trials: Rows<'a>,
     broken: &'a [BrokenTrial],
     unknown: &'a [CompoundCoefficients],
     eliminated: &'a [Eliminated],
@@ -67,6 +69,40 @@ struct Row {
     front: bool,
 }
 
+/// A trial with what is counted of its network.
+#[derive(Serialize)]
+struct CountedRow {
+    #[serde(flatten)]
+    row: Row,
+    params: u64,
+    macs: u64,
+    activation_bytes: ActivationBytes,
+}
+
+/// All trials; a million rows are written one by one.
+struct Rows<'a> {
+    outcome: &'a SearchOutcome<Network>,
+    classes: usize,
+}
+
+impl Serialize for Rows<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut cost = GraphCost::new(self.classes);
+        let mut list = serializer.serialize_seq(Some(self.outcome.trials.len()))?;
+        for (trial, front) in self.outcome.trials.iter().zip(front_marks(self.outcome)) {
+            let scaled = &trial.candidate.scaled;
+            let footprint = cost.footprint(&scaled.network, scaled.resolution).map_err(S::Error::custom)?;
+            list.serialize_element(&CountedRow {
+                row: row(trial, front),
+                params: footprint.cost.params,
+                macs: footprint.cost.macs,
+                activation_bytes: footprint.activations,
+            })?;
+        }
+        list.end()
+    }
+}
+
 fn row(trial: &Trial<Network>, front: bool) -> Row {
     let candidate = &trial.candidate;
     Row {
@@ -81,14 +117,6 @@ fn row(trial: &Trial<Network>, front: bool) -> Row {
         resolution: candidate.scaled.resolution,
         front,
     }
-}
-
-fn rows<S: Serializer>(outcome: &&SearchOutcome<Network>, serializer: S) -> Result<S::Ok, S::Error> {
-    let mut list = serializer.serialize_seq(Some(outcome.trials.len()))?;
-    for (trial, front) in outcome.trials.iter().zip(front_marks(outcome)) {
-        list.serialize_element(&row(trial, front))?;
-    }
-    list.end()
 }
 
 /// For each trial: is it on the front?
@@ -158,7 +186,7 @@ impl Report<'_> {
             best: Best { coefficients: best.candidate.coefficients, score: best.score },
             objective: self.objective,
             definition: self.definition,
-            trials: self.outcome,
+            trials: Rows { outcome: self.outcome, classes: self.definition.classes },
             broken: &self.outcome.broken,
             unknown: &self.outcome.unknown,
             eliminated: self.eliminated,

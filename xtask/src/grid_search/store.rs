@@ -24,21 +24,29 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// Makes the store in `folder`, or with `resume` opens it if it is there. Its definition must be this one.
+    /// Makes the store in `folder`, or with `resume` opens it if it is there. If it has trials, its definition must be
+    /// this one.
     pub(super) fn open(folder: &Path, definition: &Definition, resume: bool) -> Result<Self> {
-        let path = folder.join(FILE);
-        ensure!(
-            resume || !path.exists(),
-            "{} holds trials already: go on with them by --resume, or choose another --out",
-            path.display()
-        );
         std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-        let store = Self::connect(path)?;
+        let store = Self::connect(folder.join(FILE))?;
         match store.definition()? {
-            Some(kept) => same_definition(&kept, definition, &store.path)?,
-            None => store.keep_definition(definition)?,
+            Some(kept) if !store.is_empty()? => {
+                ensure!(
+                    resume,
+                    "{} holds trials already: go on with them by --resume, or choose another --out",
+                    store.path.display()
+                );
+                same_definition(&kept, definition, &store.path)?;
+            }
+            _ => store.keep_definition(definition)?,
         }
         Ok(store)
+    }
+
+    /// True if nothing was finished, as after a search that could not begin.
+    fn is_empty(&self) -> Result<bool> {
+        let query = "SELECT (SELECT COUNT(*) FROM trials) + (SELECT COUNT(*) FROM latencies)";
+        Ok(self.connection.query_row(query, [], |row| row.get::<_, i64>(0))? == 0)
     }
 
     /// Joins the stores of `sources` in `out`; all must have one definition.
@@ -90,7 +98,7 @@ impl Store {
 
     fn keep_definition(&self, definition: &Definition) -> Result<()> {
         let text = serde_json::to_string(definition)?;
-        self.connection.execute("INSERT INTO meta VALUES ('definition', ?1)", params![text])?;
+        self.connection.execute("INSERT OR REPLACE INTO meta VALUES ('definition', ?1)", params![text])?;
         Ok(())
     }
 

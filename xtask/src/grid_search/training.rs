@@ -205,7 +205,8 @@ impl Training {
         }
         let all = candidates.len() * seeds.len();
         eprintln!(
-            "{} trials of {epochs} epochs to run, {} jobs of {} threads; {} are finished, or equal after rounding",
+            "{} trials of {epochs} epochs to run, {} jobs of {} threads; {} are finished, or equal after rounding; stop \
+             at any time, --resume goes on",
             trials.len(),
             workers.jobs,
             workers.settings.threads,

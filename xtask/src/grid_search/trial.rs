@@ -39,8 +39,6 @@ impl Settings {
     ) -> Result<Self> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = arguments.threads.unwrap_or((cores / jobs).max(1));
-        let (count, first) = (arguments.seeds.unwrap_or(1), arguments.first_seed.unwrap_or(0));
-        ensure!(count > 0, "--seeds: expected at least 1, got 0");
         ensure!(threads > 0, "--threads: expected at least 1, got 0");
         ensure!(arguments.halving.is_none_or(|eta| eta >= 2), "--halving: expected a factor of at least 2");
         let proxy = arguments.proxy(template.side())?;
@@ -49,7 +47,7 @@ impl Settings {
             data: data.fingerprint.clone(),
             proxy,
             threads,
-            seeds: (first..).take(count).collect(),
+            seeds: arguments.seeds()?,
             set: arguments.set.clone(),
             model: template.yaml(),
             classes: data.classes,
