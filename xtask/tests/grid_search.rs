@@ -289,6 +289,25 @@ fn a_table_whose_optimum_is_the_published_triple_gives_it_back() {
 }
 
 #[test]
+fn memory_bounds_candidates_too() {
+    let site = Site::new();
+    let file = table(&site, |_| true);
+    let search = |limit: &[&str]| {
+        let output = site.bare(&["--oracle", "table", &file, "--json", "-"]).args(limit).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output));
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+    };
+    let few = search(&["--max-params", "9e6", "--max-activation-mb", "12"]);
+    assert!(few["candidates"].as_u64().unwrap() < 109);
+    for trial in few["trials"].as_array().unwrap() {
+        assert!(trial["params"].as_u64().unwrap() <= 9_000_000, "{trial}");
+        assert!(trial["activation_bytes"]["peak"].as_u64().unwrap() <= 12_000_000, "{trial}");
+    }
+    let told = fail(&mut site.bare(&["--oracle", "table", &file, "--max-params", "1"]));
+    assert!(told.contains("--max-params"), "{told}");
+}
+
+#[test]
 fn what_a_table_lacks_is_told_and_passed_over() {
     let site = Site::new();
     let file = table(&site, |i| i % 2 == 0);

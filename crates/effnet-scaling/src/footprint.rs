@@ -1,4 +1,4 @@
-use crate::{Cost, NetworkSpec, StagedSpec};
+use crate::{BlockSpec, Cost, NetworkSpec, StagedSpec};
 use serde::Serialize;
 
 /// A built-in network after rounding.
@@ -67,6 +67,43 @@ impl Ledger {
     fn free(&mut self, bytes: u64) {
         self.alive -= bytes;
     }
+
+    /// One MBConv block: `input` are the bytes of its input, the answer those of its output. `size` is that of the input
+    /// before, of the output after.
+    fn block(&mut self, block: &BlockSpec, input: u64, size: &mut (usize, usize)) -> u64 {
+        let (expanded, residual) = (block.expanded_channels(), block.has_residual());
+        let mut x = input;
+        if block.expansion != 1 {
+            x = self.write(expanded * size.0 * size.1);
+            if !residual {
+                self.free(input);
+            }
+        }
+        *size = (size.0.div_ceil(block.stride), size.1.div_ceil(block.stride));
+        let depthwise = self.write(expanded * size.0 * size.1);
+        if block.expansion != 1 || !residual {
+            self.free(x);
+        }
+        if let Some(squeezed) = block.squeeze_channels {
+            self.squeeze_excite(expanded, squeezed);
+        }
+        let output = self.write(block.out_channels * size.0 * size.1);
+        self.free(depthwise);
+        if residual {
+            self.free(input);
+        }
+        output
+    }
+
+    /// Its three vectors come and go; the map is scaled in place.
+    fn squeeze_excite(&mut self, channels: usize, squeezed: usize) {
+        let pooled = self.write(channels);
+        let reduced = self.write(squeezed);
+        self.free(pooled);
+        let gate = self.write(channels);
+        self.free(reduced);
+        self.free(gate);
+    }
 }
 
 impl NetworkSpec {
@@ -82,40 +119,13 @@ impl NetworkSpec {
         let mut ledger = Ledger::default();
         let image = ledger.write(3 * height * width);
         let mut size = (height.div_ceil(2), width.div_ceil(2));
-        let mut input = ledger.write(self.stem * size.0 * size.1);
+        let mut x = ledger.write(self.stem * size.0 * size.1);
         ledger.free(image);
         for block in self.blocks() {
-            let residual = block.has_residual();
-            let expanded = block.expanded_channels();
-            let mut x = input;
-            if block.expansion != 1 {
-                x = ledger.write(expanded * size.0 * size.1);
-                if !residual {
-                    ledger.free(input);
-                }
-            }
-            size = (size.0.div_ceil(block.stride), size.1.div_ceil(block.stride));
-            let depthwise = ledger.write(expanded * size.0 * size.1);
-            if block.expansion != 1 || !residual {
-                ledger.free(x);
-            }
-            if let Some(squeezed) = block.squeeze_channels {
-                let pooled = ledger.write(expanded);
-                let reduced = ledger.write(squeezed);
-                ledger.free(pooled);
-                let gate = ledger.write(expanded);
-                ledger.free(reduced);
-                ledger.free(gate);
-            }
-            let output = ledger.write(block.out_channels * size.0 * size.1);
-            ledger.free(depthwise);
-            if residual {
-                ledger.free(input);
-            }
-            input = output;
+            x = ledger.block(&block, x, &mut size);
         }
         let head = ledger.write(self.head * size.0 * size.1);
-        ledger.free(input);
+        ledger.free(x);
         let pooled = ledger.write(self.head);
         ledger.free(head);
         ledger.write(classes);

@@ -67,6 +67,12 @@ pub(crate) struct Arguments {
     /// What must be near the target
     #[arg(long, value_enum, default_value = "analytic")]
     pub(super) constraint: ConstraintKind,
+    /// Only candidates with at most that many parameters, such as 8e6
+    #[arg(long, allow_hyphen_values = true)]
+    pub(super) max_params: Option<f64>,
+    /// Only candidates whose maps of one image take at most that many megabytes at once (f32, freed after use)
+    #[arg(long, allow_hyphen_values = true)]
+    pub(super) max_activation_mb: Option<f64>,
     /// Image sides are rounded to the nearest multiple of this
     #[arg(long, default_value_t = 1)]
     pub(super) resolution_divisor: usize,

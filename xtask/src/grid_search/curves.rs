@@ -4,8 +4,8 @@ use super::definition::Definition;
 use anyhow::Result;
 use effnet_backbone::GraphCost;
 use effnet_scaling::{
-    AccuracyOracle, Candidate, CompoundCoefficients, CostModel, Dimension, Network, ScaledNetwork, Scaling,
-    compound_at_cost, single_dimension,
+    AccuracyOracle, Candidate, CompoundCoefficients, CostModel, Dimension, NamedBaseline, Network,
+    ScaledNetwork, Scaling, compound_at_cost, single_dimension,
 };
 use serde::Serialize;
 
@@ -39,32 +39,48 @@ pub(super) fn plan(
     best: CompoundCoefficients,
     ratios: &[f64],
 ) -> Result<Vec<Planned>> {
-    let (baseline, divisor) = (definition.baseline()?, definition.resolution_divisor);
-    let mut cost = GraphCost::new(definition.classes);
-    let base = ScaledNetwork::new(&baseline, Scaling::ONE, divisor)?;
-    let base_cost = cost.cost(&*base.network, base.resolution).map_err(anyhow::Error::from_boxed)?;
+    let baseline = definition.baseline()?;
+    let mut planner =
+        Planner { baseline: &baseline, definition, best, cost: GraphCost::new(definition.classes) };
+    let base_macs =
+        planner.macs(&ScaledNetwork::new(&baseline, Scaling::ONE, definition.resolution_divisor)?)?;
     let mut planned = Vec::new();
     for ratio in std::iter::once(1.0).chain(ratios.iter().copied().filter(|&ratio| ratio > 1.0)) {
-        let target = ratio * base_cost;
-        let mut found = Vec::new();
-        for dimension in Dimension::ALL {
-            let network = single_dimension(&baseline, dimension, target, divisor, &mut cost)?;
-            found.push((dimension.to_string(), network));
-        }
-        let compound = compound_at_cost(&baseline, best, target, divisor, &mut cost)?;
-        found.push(("compound".to_string(), compound));
-        for (curve, network) in found {
-            match network {
+        for (curve, scaled) in planner.networks(ratio * base_macs)? {
+            match scaled {
                 Some(scaled) => {
-                    let macs =
-                        cost.cost(&*scaled.network, scaled.resolution).map_err(anyhow::Error::from_boxed)?;
-                    planned.push(Planned { curve, candidate: candidate(scaled, macs, base_cost) });
+                    let macs = planner.macs(&scaled)?;
+                    planned.push(Planned { curve, candidate: candidate(scaled, macs, base_macs) });
                 }
                 None => eprintln!("--curves: no {curve} scaling reaches {ratio} times the cost"),
             }
         }
     }
     Ok(planned)
+}
+
+struct Planner<'a> {
+    baseline: &'a NamedBaseline,
+    definition: &'a Definition,
+    best: CompoundCoefficients,
+    cost: GraphCost,
+}
+
+impl Planner<'_> {
+    /// For every curve the network nearest to a cost, if one reaches it.
+    fn networks(&mut self, macs: f64) -> Result<Vec<(String, Option<ScaledNetwork<Network>>)>> {
+        let (baseline, divisor, cost) = (self.baseline, self.definition.resolution_divisor, &mut self.cost);
+        let mut found = Vec::new();
+        for dimension in Dimension::ALL {
+            found.push((dimension.to_string(), single_dimension(baseline, dimension, macs, divisor, cost)?));
+        }
+        found.push(("compound".into(), compound_at_cost(baseline, self.best, macs, divisor, cost)?));
+        Ok(found)
+    }
+
+    fn macs(&mut self, scaled: &ScaledNetwork<Network>) -> Result<f64> {
+        self.cost.cost(&*scaled.network, scaled.resolution).map_err(anyhow::Error::from_boxed)
+    }
 }
 
 fn candidate(scaled: ScaledNetwork<Network>, cost: f64, base_cost: f64) -> Candidate<Network> {

@@ -20,6 +20,8 @@ pub(super) struct Definition {
     pub(super) target: f64,
     pub(super) tolerance: f64,
     pub(super) constraint: ConstraintKind,
+    pub(super) max_params: Option<f64>,
+    pub(super) max_activation_mb: Option<f64>,
     pub(super) resolution_divisor: usize,
     pub(super) classes: usize,
     /// `None` where accuracies come from a table.
@@ -43,6 +45,8 @@ impl Definition {
             target: arguments.target,
             tolerance: arguments.tolerance,
             constraint: arguments.constraint,
+            max_params: arguments.max_params,
+            max_activation_mb: arguments.max_activation_mb,
             resolution_divisor: arguments.resolution_divisor,
             classes: arguments.classes,
             training,
@@ -90,7 +94,7 @@ impl Definition {
             ConstraintKind::Latency => by_cost(TIMED_WITHIN - 1.0),
         };
         let space = SearchSpace { baseline: &baseline, grid, phi, resolution_divisor, constraint };
-        let counted = space.candidates(&mut GraphCost::new(self.classes))?;
+        let counted = self.within_limits(space.candidates(&mut GraphCost::new(self.classes))?)?;
         if self.constraint != ConstraintKind::Latency {
             return Ok(counted);
         }
@@ -103,5 +107,27 @@ impl Definition {
         let mut timed = Timed { classes: self.classes, latencies };
         let base = space.baseline_cost(&mut timed)?;
         Ok(by_cost(self.tolerance).keep(counted, base, &mut timed)?)
+    }
+
+    /// The paper's other condition: what must fit into a memory.
+    fn within_limits(&self, candidates: Vec<Candidate<Network>>) -> Result<Vec<Candidate<Network>>> {
+        if self.max_params.is_none() && self.max_activation_mb.is_none() {
+            return Ok(candidates);
+        }
+        let (met, mut cost) = (candidates.len(), GraphCost::new(self.classes));
+        let mut kept = Vec::new();
+        for candidate in candidates {
+            let footprint = cost.footprint(&candidate.scaled.network, candidate.scaled.resolution)?;
+            let few = self.max_params.is_none_or(|most| footprint.cost.params as f64 <= most);
+            let megabytes = footprint.activations.peak as f64 / 1e6;
+            if few && self.max_activation_mb.is_none_or(|most| megabytes <= most) {
+                kept.push(candidate);
+            }
+        }
+        ensure!(
+            !kept.is_empty(),
+            "none of the {met} candidates that meet the constraint is within --max-params and --max-activation-mb"
+        );
+        Ok(kept)
     }
 }

@@ -125,6 +125,17 @@ fn accuracy_cost(area: &Area<'_>, outcome: &SearchOutcome<Network>) -> Result<()
         .map_err(failed)?
         .label("front")
         .legend(|(x, y)| PathElement::new([(x, y), (x + 20, y)], COLOURS[1].stroke_width(2)));
+    single_dimensions(&mut chart, trials)?;
+    chart
+        .draw_series([Circle::new(point(outcome.best()), 7, COLOURS[3].stroke_width(2))])
+        .map_err(failed)?
+        .label("best")
+        .legend(|(x, y)| Circle::new((x + 10, y), 5, COLOURS[3].stroke_width(2)));
+    legend(&mut chart, SeriesLabelPosition::LowerRight)
+}
+
+/// Marks the trials in which one dimension grows alone.
+fn single_dimensions<'a, 'b: 'a>(chart: &mut Axes<'a, 'b>, trials: &[Trial<Network>]) -> Result<()> {
     for (dimension, colour) in Dimension::ALL.into_iter().zip([COLOURS[0], BLACK, COLOURS[2]]) {
         let alone = trials.iter().filter(|trial| only(trial.candidate.coefficients) == Some(dimension));
         chart
@@ -133,12 +144,7 @@ fn accuracy_cost(area: &Area<'_>, outcome: &SearchOutcome<Network>) -> Result<()
             .label(format!("{dimension} alone"))
             .legend(move |(x, y)| TriangleMarker::new((x + 10, y), 5, colour.filled()));
     }
-    chart
-        .draw_series([Circle::new(point(outcome.best()), 7, COLOURS[3].stroke_width(2))])
-        .map_err(failed)?
-        .label("best")
-        .legend(|(x, y)| Circle::new((x + 10, y), 5, COLOURS[3].stroke_width(2)));
-    legend(&mut chart, SeriesLabelPosition::LowerRight)
+    Ok(())
 }
 
 /// The dimension that grows, if only one does.

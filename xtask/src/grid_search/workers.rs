@@ -62,15 +62,24 @@ impl Workers<'_> {
                         let start = Instant::now();
                         let ending = self.trial(&trial, stop).map_err(|error| format!("{error:#}"));
                         let seconds = start.elapsed().as_secs_f64();
-                        if sender.send(Finished { trial, ending, seconds }).is_err() {
+                        let (kept, wait_until_kept) = mpsc::channel();
+                        // The next trial begins when this one is kept, so that a kill repeats at most one a job.
+                        let told = sender.send((Finished { trial, ending, seconds }, kept)).is_ok();
+                        if !told || wait_until_kept.recv().is_err() {
                             return;
                         }
                     }
                 });
             }
             drop(sender);
-            let result = receiver.iter().try_for_each(&mut finished);
+            let result = receiver.iter().try_for_each(|(trial, kept): (Finished, mpsc::Sender<()>)| {
+                finished(trial)?;
+                // A job that is gone does not wait.
+                let _ = kept.send(());
+                Ok(())
+            });
             stop.store(true, Ordering::Relaxed);
+            drop(receiver);
             result
         })
     }
