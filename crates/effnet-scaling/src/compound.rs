@@ -1,4 +1,32 @@
+use crate::ScalingError;
 use serde::{Deserialize, Serialize};
+
+/// One of the three ways to make a network larger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dimension {
+    /// More blocks.
+    Depth,
+    /// More channels.
+    Width,
+    /// Larger images.
+    Resolution,
+}
+
+impl Dimension {
+    /// All three.
+    pub const ALL: [Dimension; 3] = [Dimension::Depth, Dimension::Width, Dimension::Resolution];
+}
+
+impl std::fmt::Display for Dimension {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Dimension::Depth => "depth",
+            Dimension::Width => "width",
+            Dimension::Resolution => "resolution",
+        })
+    }
+}
 
 /// Multipliers of depth, width and resolution.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -9,6 +37,20 @@ pub struct Scaling {
     pub width: f64,
     /// Multiplier of the image side.
     pub resolution: f64,
+}
+
+impl Scaling {
+    /// The baseline itself.
+    pub const ONE: Self = Scaling { depth: 1.0, width: 1.0, resolution: 1.0 };
+
+    /// Only one dimension grows: what compound scaling is compared with (arXiv 1905.11946, section 3.2).
+    pub fn single(dimension: Dimension, factor: f64) -> Self {
+        match dimension {
+            Dimension::Depth => Scaling { depth: factor, ..Self::ONE },
+            Dimension::Width => Scaling { width: factor, ..Self::ONE },
+            Dimension::Resolution => Scaling { resolution: factor, ..Self::ONE },
+        }
+    }
 }
 
 /// Bases of compound scaling: depth `alpha^phi`, width `beta^phi`, resolution `gamma^phi` (arXiv 1905.11946, eq. 3).
@@ -26,61 +68,35 @@ impl CompoundCoefficients {
     /// What the paper's search found: 1.2, 1.1, 1.15.
     pub const PUBLISHED: Self = CompoundCoefficients { alpha: 1.2, beta: 1.1, gamma: 1.15 };
 
+    /// Checked coefficients: finite and above 0.
+    ///
+    /// # Errors
+    /// Otherwise.
+    pub fn new(alpha: f64, beta: f64, gamma: f64) -> Result<Self, ScalingError> {
+        for (what, got) in [("alpha", alpha), ("beta", beta), ("gamma", gamma)] {
+            ScalingError::check_positive(what, got)?;
+        }
+        Ok(CompoundCoefficients { alpha, beta, gamma })
+    }
+
     /// `alpha * beta^2 * gamma^2`: how much more a network costs at phi = 1, if nothing were rounded.
     ///
     /// Real networks cost more, since repeats are rounded up: 2.57 times B0 instead of 1.92 for the paper's answer.
     pub fn cost_factor(&self) -> f64 {
-        self.alpha * self.beta.powi(2) * self.gamma.powi(2)
+        self.alpha * (self.beta * self.beta) * (self.gamma * self.gamma)
     }
 
-    /// Multipliers at `phi`.
+    /// Multipliers at `phi`, to twelve decimals: powers of decimals come out as written, and repeats that are whole
+    /// numbers are not rounded up for the sake of a last bit.
     pub fn scaling(&self, phi: f64) -> Scaling {
-        Scaling { depth: self.alpha.powf(phi), width: self.beta.powf(phi), resolution: self.gamma.powf(phi) }
+        let power = |base: f64| (base.powf(phi) * 1e12).round() / 1e12;
+        Scaling { depth: power(self.alpha), width: power(self.beta), resolution: power(self.gamma) }
     }
 }
 
-/// Which coefficients a search looks at: each of alpha, beta and gamma from 1 to `max` by `step`, kept where
-/// `alpha * beta^2 * gamma^2` lies within `tolerance` of `target`.
-///
-/// The paper names the target (2) and the answer, not the step or the tolerance. The product of its answer is 1.92, so
-/// a tolerance below 0.08 leaves it out.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Grid {
-    /// Step of each coefficient.
-    pub step: f64,
-    /// Largest value of each coefficient.
-    pub max: f64,
-    /// Wanted product.
-    pub target: f64,
-    /// Largest distance from it.
-    pub tolerance: f64,
-}
-
-/// Slack of comparisons between sums of decimal fractions.
-const SLACK: f64 = 1e-12;
-
-impl Grid {
-    /// All coefficients of the grid, by alpha, then beta, then gamma.
-    pub fn candidates(&self) -> Vec<CompoundCoefficients> {
-        let values = self.values();
-        let mut candidates = Vec::new();
-        for &alpha in &values {
-            for &beta in &values {
-                let row = values.iter().map(|&gamma| CompoundCoefficients { alpha, beta, gamma });
-                candidates
-                    .extend(row.filter(|c| (c.cost_factor() - self.target).abs() <= self.tolerance + SLACK));
-            }
-        }
-        candidates
-    }
-
-    /// `1, 1 + step ... max`, each rounded once so that decimals come out as written.
-    fn values(&self) -> Vec<f64> {
-        if !(self.step > 0.0 && self.max >= 1.0 && self.max.is_finite()) {
-            return Vec::new();
-        }
-        let value = |i: usize| ((1.0 + i as f64 * self.step) * 1e10).round() / 1e10;
-        (0..).map(value).take_while(|&v| v <= self.max + SLACK).collect()
+impl std::fmt::Display for CompoundCoefficients {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "alpha {}, beta {}, gamma {}", self.alpha, self.beta, self.gamma)
     }
 }
 
@@ -88,30 +104,17 @@ impl Grid {
 mod tests {
     use super::*;
 
-    fn count(step: f64, tolerance: f64) -> usize {
-        Grid { step, max: 2.0, target: 2.0, tolerance }.candidates().len()
+    #[test]
+    fn powers_of_decimals_come_out_as_written() {
+        let Scaling { depth, width, resolution } = CompoundCoefficients::PUBLISHED.scaling(3.0);
+        assert_eq!((depth, width, resolution), (1.728, 1.331, 1.520875));
+        assert_eq!(CompoundCoefficients::PUBLISHED.scaling(0.0), Scaling::ONE);
     }
 
     #[test]
-    fn sizes_of_usual_grids() {
-        assert_eq!([0.05, 0.1, 0.2].map(|tolerance| count(0.05, tolerance)), [54, 109, 217]);
-        assert_eq!([0.05, 0.1, 0.2].map(|tolerance| count(0.1, tolerance)), [10, 21, 37]);
-    }
-
-    #[test]
-    fn the_published_answer_needs_a_tolerance_of_eight_hundredths() {
-        let holds = |tolerance| {
-            let grid = Grid { step: 0.05, max: 2.0, target: 2.0, tolerance };
-            grid.candidates().contains(&CompoundCoefficients::PUBLISHED)
-        };
-        assert_eq!([0.05, 0.08, 0.1].map(holds), [false, true, true]);
-        assert!((CompoundCoefficients::PUBLISHED.cost_factor() - 1.9203).abs() < 1e-4);
-    }
-
-    #[test]
-    fn a_senseless_grid_is_empty() {
-        assert_eq!(count(0.0, 0.1), 0);
-        assert_eq!(count(-1.0, 0.1), 0);
-        assert_eq!(count(f64::NAN, 0.1), 0);
+    fn coefficients_are_positive_numbers() {
+        for wrong in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            assert!(CompoundCoefficients::new(1.0, wrong, 1.0).is_err());
+        }
     }
 }

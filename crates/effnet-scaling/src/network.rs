@@ -128,13 +128,10 @@ impl NetworkSpec {
     /// The network with channels times `width` and repeats times `depth`, rounded as in the official builder.
     ///
     /// # Errors
-    /// When a multiplier is not a finite positive number.
+    /// When a multiplier is not above 0 and at most 64.
     pub fn scaled(&self, width: f64, depth: f64) -> Result<Self, ScalingError> {
-        for (what, got) in [("width multiplier", width), ("depth multiplier", depth)] {
-            if !(got.is_finite() && got > 0.0) {
-                return Err(ScalingError::Coefficient { what, expected: "above 0", got });
-            }
-        }
+        ScalingError::check_multiplier("width multiplier", width)?;
+        ScalingError::check_multiplier("depth multiplier", depth)?;
         let ends = |channels| if self.fixed_ends { channels } else { round_channels(channels, width) };
         let last = self.stages.len() - 1;
         let scale_stage = |(index, stage): (usize, &StageSpec)| {

@@ -1,206 +1,267 @@
-use crate::{CompoundCoefficients, NetworkSpec, ScalingError};
+use crate::error::SourceError;
+use crate::{Candidate, CompoundCoefficients, Objective, ScalingError, pareto_front};
 use serde::Serialize;
+use std::cmp::Ordering;
 
-/// Coefficients and the network they yield.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Candidate {
-    /// Where the network comes from.
-    pub coefficients: CompoundCoefficients,
-    /// The scaled network.
-    pub network: NetworkSpec,
-    /// Side of its square image in pixels.
-    pub resolution: usize,
+/// Accuracy of a candidate, as the mean over a few runs.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Accuracy {
+    /// Mean in `[0, 1]`.
+    pub mean: f64,
+    /// Standard error of the mean; `None` of a single run.
+    pub standard_error: Option<f64>,
+    /// Number of runs.
+    pub runs: usize,
 }
 
-impl Candidate {
-    /// The baseline scaled by the coefficients at `phi`. The image side is rounded to the nearest multiple of
-    /// `resolution_multiple`: 1 for a classifier as in the paper, 32 for a detector.
-    ///
-    /// # Errors
-    /// When the multipliers are no positive numbers.
-    pub fn new(
-        baseline: &NetworkSpec,
-        resolution: usize,
-        resolution_multiple: usize,
-        coefficients: CompoundCoefficients,
-        phi: f64,
-    ) -> Result<Self, ScalingError> {
-        let scaling = coefficients.scaling(phi);
-        let network = baseline.scaled(scaling.width, scaling.depth)?;
-        let cells = (resolution as f64 * scaling.resolution / resolution_multiple as f64).round();
-        Ok(Candidate { coefficients, network, resolution: (cells as usize).max(1) * resolution_multiple })
+impl Accuracy {
+    /// Of one run.
+    pub fn single(mean: f64) -> Self {
+        Accuracy { mean, standard_error: None, runs: 1 }
+    }
+
+    /// Of several runs; `None` of none.
+    pub fn of_runs(runs: &[f64]) -> Option<Self> {
+        let n = runs.len() as f64;
+        let mean = runs.iter().sum::<f64>() / n;
+        let variance = || runs.iter().map(|run| (run - mean).powi(2)).sum::<f64>() / (n - 1.0);
+        let standard_error = (runs.len() > 1).then(|| (variance() / n).sqrt());
+        (!runs.is_empty()).then_some(Accuracy { mean, standard_error, runs: runs.len() })
+    }
+
+    fn check(&self) -> Result<(), ScalingError> {
+        if !(0.0..=1.0).contains(&self.mean) {
+            return Err(ScalingError::Accuracy { got: self.mean });
+        }
+        match self.standard_error {
+            Some(got) if !(got.is_finite() && got >= 0.0) => Err(ScalingError::StandardError { got }),
+            _ => Ok(()),
+        }
     }
 }
 
-/// Says how accurate a candidate is, for example by training it on a budget.
-pub trait AccuracyOracle {
-    /// Accuracy in `[0, 1]`.
+/// Says how accurate a candidate is: by training it on a budget, from a table, or by a formula.
+pub trait AccuracyOracle<N> {
+    /// The accuracy, or `None` when the oracle does not know this candidate.
     ///
     /// # Errors
-    /// When the candidate could not be judged; the search stops.
-    fn accuracy(&mut self, candidate: &Candidate) -> Result<f64, Box<dyn std::error::Error + Send + Sync>>;
-}
-
-/// Says what a candidate costs: multiply-adds, milliseconds, bytes ...
-pub trait CostModel {
-    /// A positive number.
-    fn cost(&self, candidate: &Candidate) -> f64;
-}
-
-/// Cost by counting the multiply-adds of a classifier.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MultiplyAdds {
-    /// Classes of the classifier.
-    pub classes: usize,
-}
-
-impl CostModel for MultiplyAdds {
-    fn cost(&self, candidate: &Candidate) -> f64 {
-        candidate.network.cost(candidate.resolution, candidate.resolution, self.classes).total().macs as f64
-    }
+    /// When the candidate's trial broke; the search notes it and goes on.
+    fn accuracy(&mut self, candidate: &Candidate<N>) -> Result<Option<Accuracy>, SourceError>;
 }
 
 /// One judged candidate.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Trial {
+#[derive(Debug, Clone, PartialEq)]
+pub struct Trial<N> {
     /// What was judged.
-    pub candidate: Candidate,
-    /// Accuracy in `[0, 1]`.
-    pub accuracy: f64,
-    /// Its cost by the cost model.
-    pub cost: f64,
-    /// The same over the baseline's cost; compare with [`CompoundCoefficients::cost_factor`].
-    pub cost_ratio: f64,
+    pub candidate: Candidate<N>,
+    /// Its accuracy.
+    pub accuracy: Accuracy,
+    /// What the objective makes of accuracy and cost; `None` if it is over the budget.
+    pub score: Option<f64>,
+}
+
+/// A candidate whose trial gave no accuracy.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BrokenTrial {
+    /// What was tried.
+    pub coefficients: CompoundCoefficients,
+    /// What went wrong.
+    pub reason: String,
 }
 
 /// All trials of a search and its answer.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct SearchOutcome {
-    /// Every trial, in the order of the candidates.
-    pub trials: Vec<Trial>,
-    /// Index of the most accurate trial; among equals the cheapest.
-    pub best: usize,
+#[derive(Debug, Clone, PartialEq)]
+pub struct SearchOutcome<N> {
+    /// Every judged candidate, the best first; those over the budget at the end.
+    pub trials: Vec<Trial<N>>,
+    /// Candidates whose trial broke.
+    pub broken: Vec<BrokenTrial>,
+    /// Candidates that the oracle does not know.
+    pub unknown: Vec<CompoundCoefficients>,
+    /// Indices of the trials that no other beats in accuracy and cost, the cheapest first.
+    pub front: Vec<usize>,
 }
 
-impl SearchOutcome {
-    /// The most accurate trial.
-    pub fn best_trial(&self) -> &Trial {
-        &self.trials[self.best]
+impl<N> SearchOutcome<N> {
+    /// The best trial.
+    pub fn best(&self) -> &Trial<N> {
+        &self.trials[0]
     }
 }
 
-/// Step 1 of compound scaling (arXiv 1905.11946, section 3.3): judges every candidate and keeps the most accurate.
-/// `baseline` is the unscaled network, for the cost ratios.
+/// Step 1 of compound scaling (arXiv 1905.11946, section 3.3): asks about every candidate and ranks the answers. Of
+/// equal scores the lower cost comes first, then the smaller alpha, beta and gamma.
 ///
 /// # Errors
-/// When there is no candidate, the oracle fails, or an accuracy or cost is out of range.
-pub fn grid_search(
-    baseline: &Candidate,
-    candidates: Vec<Candidate>,
-    oracle: &mut dyn AccuracyOracle,
-    cost_model: &dyn CostModel,
-) -> Result<SearchOutcome, ScalingError> {
-    let base_cost = checked_cost(baseline, cost_model)?;
-    let judge = |candidate: Candidate| {
-        let cost = checked_cost(&candidate, cost_model)?;
-        let accuracy = checked_accuracy(&candidate, oracle)?;
-        Ok(Trial { candidate, accuracy, cost, cost_ratio: cost / base_cost })
+/// When the objective makes no sense, no candidate has an accuracy, or none fits the budget.
+pub fn grid_search<N>(
+    candidates: Vec<Candidate<N>>,
+    oracle: &mut dyn AccuracyOracle<N>,
+    objective: Objective,
+) -> Result<SearchOutcome<N>, ScalingError> {
+    objective.check()?;
+    let total = candidates.len();
+    let (mut trials, mut broken, mut unknown) = (Vec::new(), Vec::new(), Vec::new());
+    for candidate in candidates {
+        let coefficients = candidate.coefficients;
+        match ask(oracle, &candidate) {
+            Ok(Some(accuracy)) => {
+                let score = objective.score(accuracy.mean, candidate.cost);
+                trials.push(Trial { candidate, accuracy, score });
+            }
+            Ok(None) => unknown.push(coefficients),
+            Err(error) => broken.push(BrokenTrial { coefficients, reason: in_full(error.as_ref()) }),
+        }
+    }
+    trials.sort_by(rank);
+    check_answer(&trials, objective, total, &broken, unknown.len())?;
+    let points: Vec<_> = trials.iter().map(|trial| (trial.accuracy.mean, trial.candidate.cost)).collect();
+    Ok(SearchOutcome { front: pareto_front(&points), trials, broken, unknown })
+}
+
+fn ask<N>(
+    oracle: &mut dyn AccuracyOracle<N>,
+    candidate: &Candidate<N>,
+) -> Result<Option<Accuracy>, SourceError> {
+    let answer = oracle.accuracy(candidate)?;
+    answer.iter().try_for_each(Accuracy::check)?;
+    Ok(answer)
+}
+
+/// The error and its causes in one line.
+fn in_full(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+fn rank<N>(a: &Trial<N>, b: &Trial<N>) -> Ordering {
+    let score = |trial: &Trial<N>| trial.score.unwrap_or(f64::NEG_INFINITY);
+    let (x, y) = (&a.candidate, &b.candidate);
+    let (c, d) = (&x.coefficients, &y.coefficients);
+    score(b)
+        .total_cmp(&score(a))
+        .then(x.cost.total_cmp(&y.cost))
+        .then(c.alpha.total_cmp(&d.alpha))
+        .then(c.beta.total_cmp(&d.beta))
+        .then(c.gamma.total_cmp(&d.gamma))
+}
+
+fn check_answer<N>(
+    trials: &[Trial<N>],
+    objective: Objective,
+    candidates: usize,
+    broken: &[BrokenTrial],
+    unknown: usize,
+) -> Result<(), ScalingError> {
+    let Some(best) = trials.first() else {
+        let first_reason = broken.first().map_or("none".into(), |trial| trial.reason.clone());
+        let broken = broken.len();
+        return Err(ScalingError::NothingJudged { candidates, broken, unknown, first_reason });
     };
-    let trials = candidates.into_iter().map(judge).collect::<Result<Vec<_>, ScalingError>>()?;
-    let better = |a: &Trial, b: &Trial| a.accuracy.total_cmp(&b.accuracy).then(b.cost.total_cmp(&a.cost));
-    let best = (0..trials.len()).max_by(|&a, &b| better(&trials[a], &trials[b]).then(b.cmp(&a)));
-    let best = best.ok_or(ScalingError::NoCandidates)?;
-    Ok(SearchOutcome { trials, best })
-}
-
-fn checked_accuracy(candidate: &Candidate, oracle: &mut dyn AccuracyOracle) -> Result<f64, ScalingError> {
-    let CompoundCoefficients { alpha, beta, gamma } = candidate.coefficients;
-    let got =
-        oracle.accuracy(candidate).map_err(|source| ScalingError::Trial { alpha, beta, gamma, source })?;
-    if (0.0..=1.0).contains(&got) {
-        return Ok(got);
+    match objective {
+        Objective::Accuracy { budget: Some(budget) } if best.score.is_none() => {
+            let cheapest = trials.iter().map(|trial| trial.candidate.cost).fold(f64::INFINITY, f64::min);
+            Err(ScalingError::OverBudget { judged: trials.len(), cheapest, budget })
+        }
+        _ => Ok(()),
     }
-    Err(ScalingError::Score { what: "accuracy", alpha, beta, gamma, expected: "a number in 0 ..= 1", got })
-}
-
-fn checked_cost(candidate: &Candidate, cost_model: &dyn CostModel) -> Result<f64, ScalingError> {
-    let CompoundCoefficients { alpha, beta, gamma } = candidate.coefficients;
-    let got = cost_model.cost(candidate);
-    if got.is_finite() && got > 0.0 {
-        return Ok(got);
-    }
-    Err(ScalingError::Score { what: "cost", alpha, beta, gamma, expected: "a positive number", got })
-}
-
-/// Reward of the search that found B0: `accuracy * (cost / target)^-0.07` (arXiv 1905.11946, section 4).
-pub fn accuracy_cost_reward(accuracy: f64, cost: f64, target: f64) -> f64 {
-    accuracy * (cost / target).powf(-0.07)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Grid;
+    use crate::{Constraint, Grid, MultiplyAdds, NetworkSpec, SearchSpace, Variant};
 
-    const ONE: CompoundCoefficients = CompoundCoefficients { alpha: 1.0, beta: 1.0, gamma: 1.0 };
+    const ANY: Objective = Objective::Accuracy { budget: None };
 
-    fn candidate(coefficients: CompoundCoefficients) -> Candidate {
-        Candidate::new(&NetworkSpec::b0(), 224, 1, coefficients, 1.0).unwrap()
+    fn candidates() -> Vec<Candidate<NetworkSpec>> {
+        let baseline = Variant::find("b0").unwrap();
+        let grid = Grid::cube(1.0, 2.0, 0.05).unwrap();
+        let constraint = Constraint::Analytic { target: 2.0, tolerance: 0.1 };
+        let space = SearchSpace { baseline: &baseline, grid, phi: 1.0, resolution_divisor: 1, constraint };
+        space.candidates(&mut MultiplyAdds { classes: 1000 }).unwrap()
     }
 
-    /// Peaks at the published coefficients.
-    struct Peak;
+    struct Formula<F>(F);
 
-    impl AccuracyOracle for Peak {
-        fn accuracy(
-            &mut self,
-            candidate: &Candidate,
-        ) -> Result<f64, Box<dyn std::error::Error + Send + Sync>> {
-            let CompoundCoefficients { alpha, beta, gamma } = candidate.coefficients;
-            Ok(0.8 - (alpha - 1.2).powi(2) - (beta - 1.1).powi(2) - (gamma - 1.15).powi(2))
+    impl<N, F: FnMut(CompoundCoefficients) -> Result<Option<f64>, SourceError>> AccuracyOracle<N> for Formula<F> {
+        fn accuracy(&mut self, candidate: &Candidate<N>) -> Result<Option<Accuracy>, SourceError> {
+            Ok((self.0)(candidate.coefficients)?.map(Accuracy::single))
         }
+    }
+
+    fn peak(c: CompoundCoefficients) -> f64 {
+        0.8 - (c.alpha - 1.2).powi(2) - (c.beta - 1.1).powi(2) - (c.gamma - 1.15).powi(2)
     }
 
     #[test]
     fn the_search_finds_the_peak() {
-        let grid = Grid { step: 0.05, max: 1.5, target: 2.0, tolerance: 0.1 };
-        let candidates: Vec<_> = grid.candidates().into_iter().map(candidate).collect();
-        let outcome =
-            grid_search(&candidate(ONE), candidates, &mut Peak, &MultiplyAdds { classes: 1000 }).unwrap();
-        assert_eq!(outcome.best_trial().candidate.coefficients, CompoundCoefficients::PUBLISHED);
-        assert!(outcome.trials.len() > 50);
+        let outcome = grid_search(candidates(), &mut Formula(|c| Ok(Some(peak(c)))), ANY).unwrap();
+        assert_eq!(outcome.best().candidate.coefficients, CompoundCoefficients::PUBLISHED);
+        assert_eq!(outcome.trials.len(), 109);
+        assert!(outcome.trials.is_sorted_by(|a, b| a.score >= b.score));
     }
 
     #[test]
-    fn the_published_coefficients_really_cost_two_and_a_half_times_b0() {
-        let cost = |candidate: &Candidate| MultiplyAdds { classes: 1000 }.cost(candidate);
-        let scaled = candidate(CompoundCoefficients::PUBLISHED);
-        assert!((257..=260).contains(&scaled.resolution));
-        let ratio = cost(&scaled) / cost(&candidate(ONE));
-        assert!((2.5..2.65).contains(&ratio), "{ratio}");
-    }
-
-    #[test]
-    fn an_empty_search_and_a_bad_oracle_are_errors() {
-        struct Constant(f64);
-        impl AccuracyOracle for Constant {
-            fn accuracy(&mut self, _: &Candidate) -> Result<f64, Box<dyn std::error::Error + Send + Sync>> {
-                Ok(self.0)
+    fn broken_and_unknown_trials_are_noted_and_the_rest_goes_on() {
+        let mut asked = 0;
+        let oracle = |c| {
+            asked += 1;
+            match asked {
+                1 => Err("out of memory".into()),
+                2 => Ok(Some(f64::NAN)),
+                3 => Ok(Some(1.5)),
+                4 => Ok(None),
+                _ => Ok(Some(peak(c))),
             }
-        }
-        let model = MultiplyAdds { classes: 10 };
-        let search =
-            |candidates, value| grid_search(&candidate(ONE), candidates, &mut Constant(value), &model);
-        assert!(matches!(search(vec![], 0.5), Err(ScalingError::NoCandidates)));
-        assert!(matches!(search(vec![candidate(ONE)], 1.5), Err(ScalingError::Score { .. })));
-        assert!(matches!(search(vec![candidate(ONE)], f64::NAN), Err(ScalingError::Score { .. })));
-        let tie = search(vec![candidate(CompoundCoefficients::PUBLISHED), candidate(ONE)], 0.5).unwrap();
-        assert_eq!(tie.best, 1, "among equals the cheaper");
+        };
+        let outcome = grid_search(candidates(), &mut Formula(oracle), ANY).unwrap();
+        assert_eq!((outcome.broken.len(), outcome.unknown.len(), outcome.trials.len()), (3, 1, 105));
+        let reasons: Vec<_> = outcome.broken.iter().map(|broken| broken.reason.as_str()).collect();
+        assert_eq!(reasons[0], "out of memory");
+        assert!(reasons[1].contains("NaN") && reasons[2].contains("1.5"), "{reasons:?}");
     }
 
     #[test]
-    fn the_reward_falls_with_the_cost() {
-        assert_eq!(accuracy_cost_reward(0.77, 4e8, 4e8), 0.77);
-        assert!(accuracy_cost_reward(0.77, 8e8, 4e8) < 0.74);
+    fn nothing_judged_or_nothing_in_budget_is_an_error() {
+        let error = grid_search(candidates(), &mut Formula(|_| Ok(None)), ANY).unwrap_err();
+        assert!(matches!(error, ScalingError::NothingJudged { candidates: 109, unknown: 109, .. }));
+        let tight = Objective::Accuracy { budget: Some(1.0) };
+        let error = grid_search(candidates(), &mut Formula(|_| Ok(Some(0.5))), tight).unwrap_err();
+        assert!(matches!(error, ScalingError::OverBudget { judged: 109, .. }));
+        let wrong = Objective::Reward { target: 0.0, exponent: -0.07 };
+        assert!(grid_search(candidates(), &mut Formula(|_| Ok(Some(0.5))), wrong).is_err());
+    }
+
+    #[test]
+    fn equal_scores_rank_by_cost_then_by_coefficients() {
+        let mut shuffled = candidates();
+        shuffled.reverse();
+        let outcome = grid_search(shuffled, &mut Formula(|_| Ok(Some(0.5))), ANY).unwrap();
+        let keys = outcome.trials.iter().map(|trial| {
+            let c = trial.candidate.coefficients;
+            (trial.candidate.cost, c.alpha, c.beta, c.gamma)
+        });
+        assert!(keys.is_sorted());
+        assert_eq!(outcome.front, [0]);
+    }
+
+    #[test]
+    fn a_budget_puts_the_rest_last() {
+        let mut costs: Vec<f64> = candidates().iter().map(|candidate| candidate.cost).collect();
+        costs.sort_by(f64::total_cmp);
+        let objective = Objective::Accuracy { budget: Some(costs[50]) };
+        let outcome = grid_search(candidates(), &mut Formula(|c| Ok(Some(peak(c)))), objective).unwrap();
+        let scored = outcome.trials.iter().filter(|trial| trial.score.is_some()).count();
+        assert!(scored >= 51 && outcome.trials[..scored].iter().all(|trial| trial.score.is_some()));
+    }
+
+    #[test]
+    fn the_standard_error_is_that_of_the_mean() {
+        let accuracy = Accuracy::of_runs(&[0.7, 0.8, 0.9]).unwrap();
+        assert!((accuracy.mean - 0.8).abs() < 1e-12);
+        assert!((accuracy.standard_error.unwrap() - 0.1 / 3f64.sqrt()).abs() < 1e-12);
+        assert_eq!(Accuracy::of_runs(&[0.7]).unwrap().standard_error, None);
+        assert_eq!(Accuracy::of_runs(&[]), None);
     }
 }
