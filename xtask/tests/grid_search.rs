@@ -172,6 +172,8 @@ fn joined_shards_equal_one_run() {
     let [first, second, joined] = &folders;
     succeed(&mut site.bare(&["--merge", first, second, "--out", joined, "--json", &json]));
     assert_eq!(site.result("joined"), site.result("whole"));
+    let told = fail(&mut site.bare(&["--merge", first, second, "--out", second]));
+    assert!(told.contains("one of the folders"), "{told}");
     let half = site.path("half").display().to_string();
     succeed(&mut site.bare(&["--merge", first, "--out", &half, "--json", &json]));
     assert!(length(&site.result("joined")["unknown"]) > 0);

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Task {
-    /// A folder with train/<class> and val/<class>.
+    /// A folder with train/CLASS and val/CLASS.
     Classify,
     /// A data.yaml.
     Detect,
