@@ -35,6 +35,7 @@ case "$FAKE_BREAK:$imgsz" in
     yes:246) echo '{"top1": NaN}' > "$json"; exit 0 ;;
     yes:269) echo '{"top1": 1.5}' > "$json"; exit 0 ;;
     yes:291) exit 0 ;;
+    poor:*) echo '{"top1": 0.5}' > "$json"; exit 0 ;;
     hang:291) exec sleep 60 ;;
 esac
 mkdir -p "$project/$name"

@@ -100,6 +100,7 @@ fn every_candidate_is_trained_with_every_seed() {
     let error = best["standard_error"].as_f64().unwrap();
     assert!((error - 0.001 / 3f64.sqrt()).abs() < 1e-6, "{error}");
     assert!(told.contains("left") && told.contains("best: alpha"), "{told}");
+    assert!(told.contains("within two standard errors") && !told.contains("hardly more"), "{told}");
 }
 
 #[test]
@@ -172,6 +173,8 @@ fn joined_shards_equal_one_run() {
     let [first, second, joined] = &folders;
     succeed(&mut site.bare(&["--merge", first, second, "--out", joined, "--json", &json]));
     assert_eq!(site.result("joined"), site.result("whole"));
+    let told = fail(&mut site.bare(&["--merge", first, second, "--out", second]));
+    assert!(told.contains("one of the folders"), "{told}");
     let half = site.path("half").display().to_string();
     succeed(&mut site.bare(&["--merge", first, "--out", &half, "--json", &json]));
     assert!(length(&site.result("joined")["unknown"]) > 0);
@@ -362,6 +365,8 @@ fn what_makes_no_sense_is_refused_in_words() {
         let told = fail(&mut site.search("run", &more));
         assert!(told.contains(expected), "{more:?}: {told}");
     }
+    let told = succeed(site.search("poor", &[]).env("FAKE_BREAK", "poor"));
+    assert!(told.contains("hardly more than always answering the most frequent class (0.5000)"), "{told}");
     // What could not begin leaves nothing that is in the way.
     succeed(&mut site.search("run", &["--seeds", "7,8", "--max", "1.3", "--tolerance", "0.3"]));
     assert_eq!(site.result("run")["trials"][0]["runs"], 2);

@@ -29,7 +29,7 @@ pub fn single_dimension<B: Baseline>(
     resolution_divisor: usize,
     cost_model: &mut dyn CostModel<B::Network>,
 ) -> Result<Option<ScaledNetwork<B::Network>>, ScalingError> {
-    let path = |step: f64| Scaling::single(dimension, 1.0 + step);
+    let path = |step: f64| Scaling::single(dimension, ((1.0 + step) * 1e6).round() / 1e6);
     scaled_to_cost(baseline, &path, target, resolution_divisor, cost_model)
 }
 
@@ -70,11 +70,15 @@ fn scaled_to_cost<B: Baseline>(
     if high > LARGEST_STEP {
         return Ok(None);
     }
-    for _ in 0..40 {
-        let middle = (low + high) / 2.0;
-        let beyond = largest(path(middle)) > LARGEST_MULTIPLIER;
-        if beyond || at(middle)?.1 >= target { high = middle } else { low = middle }
+    // In millionths, so that multipliers are short decimals.
+    let (mut below, mut above) = ((low / FINEST).round() as u64, (high / FINEST).round() as u64);
+    while above - below > 1 {
+        let middle = below.midpoint(above);
+        let step = middle as f64 * FINEST;
+        let beyond = largest(path(step)) > LARGEST_MULTIPLIER;
+        if beyond || at(step)?.1 >= target { above = middle } else { below = middle }
     }
+    (low, high) = (below as f64 * FINEST, above as f64 * FINEST);
     let below = at(low)?;
     if largest(path(high)) > LARGEST_MULTIPLIER {
         return Ok(None);
@@ -82,6 +86,9 @@ fn scaled_to_cost<B: Baseline>(
     let above = at(high)?;
     Ok(Some(if target - below.1 < above.1 - target { below.0 } else { above.0 }))
 }
+
+/// Steps along a path are told apart down to this.
+const FINEST: f64 = 1e-6;
 
 /// A path that needs more steps than this does not grow.
 const LARGEST_STEP: f64 = 1024.0;
@@ -122,6 +129,8 @@ mod tests {
             let scaled = single_dimension(&b0(), dimension, 4.0 * base, 1, &mut model).unwrap().unwrap();
             let ratio = model.cost(&*scaled.network, scaled.resolution).unwrap() / base;
             assert!((3.7..4.3).contains(&ratio), "{dimension}: {ratio}");
+            let factor = scaled.scaling.depth * scaled.scaling.width * scaled.scaling.resolution;
+            assert!(factor.to_string().len() <= 8, "{factor}");
         }
         let compound = CompoundCoefficients::PUBLISHED;
         let scaled = compound_at_cost(&b0(), compound, 4.0 * base, 1, &mut model).unwrap().unwrap();

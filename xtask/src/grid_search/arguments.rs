@@ -43,7 +43,7 @@ pub(crate) struct Arguments {
     /// What is scaled: efficientnet-b0 ... lite4; with a table also mobilenet-v1, mobilenet-v2, resnet-50
     #[arg(long, default_value = "efficientnet-b0")]
     pub(super) baseline: String,
-    /// Folder with train/<class> and val/<class>, or data.yaml of a detection set
+    /// Folder with train/CLASS and val/CLASS, or data.yaml of a detection set
     #[arg(long)]
     pub(super) data: Option<PathBuf>,
     /// Exponent of the coefficients

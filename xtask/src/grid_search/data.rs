@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Task {
-    /// A folder with train/<class> and val/<class>.
+    /// A folder with train/CLASS and val/CLASS.
     Classify,
     /// A data.yaml.
     Detect,
@@ -24,6 +24,8 @@ pub(super) struct TrialData {
     pub(super) fingerprint: String,
     /// Class folders; `None` of a detection set.
     pub(super) classes: Option<usize>,
+    /// Accuracy of always answering the most frequent class of the validation images; `None` of a detection set.
+    pub(super) chance: Option<f64>,
 }
 
 impl TrialData {
@@ -34,7 +36,7 @@ impl TrialData {
         if path.is_file() {
             let text = std::fs::read(&path).with_context(place)?;
             let fingerprint = format!("{:016x}", fnv(FNV_START, &text));
-            return Ok(TrialData { task: Task::Detect, path, fingerprint, classes: None });
+            return Ok(TrialData { task: Task::Detect, path, fingerprint, classes: None, chance: None });
         }
         let train = files_by_class(&path.join("train")).with_context(place)?;
         let val = files_by_class(&path.join("val")).with_context(place)?;
@@ -45,7 +47,9 @@ impl TrialData {
             state = fnv(state, &file.metadata().with_context(place)?.len().to_le_bytes());
         }
         let classes = Some(train.len());
-        Ok(TrialData { task: Task::Classify, path, fingerprint: format!("{state:016x}"), classes })
+        let sizes = || val.iter().map(|(_, files)| files.len());
+        let chance = sizes().max().map(|most| most as f64 / sizes().sum::<usize>() as f64);
+        Ok(TrialData { task: Task::Classify, path, fingerprint: format!("{state:016x}"), classes, chance })
     }
 
     /// The folder that trials train on: the data itself, or a part of each class's training images under `out`, evenly
@@ -142,7 +146,8 @@ mod tests {
         let fingerprint = |folder: &tempfile::TempDir| TrialData::find(folder.path()).unwrap().fingerprint;
         assert_eq!(fingerprint(&a), fingerprint(&b));
         assert_ne!(fingerprint(&a), fingerprint(&c));
-        assert_eq!(TrialData::find(a.path()).unwrap().classes, Some(2));
+        let data = TrialData::find(a.path()).unwrap();
+        assert_eq!((data.classes, data.chance), (Some(2), Some(0.5)));
     }
 
     #[test]

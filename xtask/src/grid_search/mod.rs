@@ -70,6 +70,7 @@ fn train(arguments: &Arguments) -> Result<()> {
     let trained = training.run(arguments, &store, out, mine)?;
     let mut oracle = StoredTrials::new(&training, &store)?;
     let outcome = grid_search(trained.finalists, &mut oracle, objective)?;
+    training.tell_if_nothing_is_learnt(outcome.best().accuracy.mean);
     let mut curves = Vec::new();
     if !arguments.curves.is_empty() {
         let planned = curves::plan(&definition, outcome.best().candidate.coefficients, &arguments.curves)?;

@@ -126,6 +126,18 @@ fn front_marks(outcome: &SearchOutcome<Network>) -> Vec<bool> {
     marks
 }
 
+/// Trials whose accuracy differs from the best one's by at most two standard errors of the difference; `None` where the
+/// best has no standard error.
+fn within_noise(outcome: &SearchOutcome<Network>) -> Option<usize> {
+    let best = outcome.best().accuracy;
+    let error = best.standard_error?;
+    let close = |trial: &&Trial<Network>| {
+        let other = trial.accuracy.standard_error.unwrap_or(0.0);
+        (best.mean - trial.accuracy.mean).abs() <= 2.0 * error.hypot(other)
+    };
+    Some(outcome.trials[1..].iter().filter(close).count())
+}
+
 impl Report<'_> {
     pub(super) fn write(&self, arguments: &Arguments) -> Result<()> {
         self.tell_problems();
@@ -247,6 +259,9 @@ impl Report<'_> {
         );
         let best = outcome.best();
         let _ = writeln!(text, "best: {}", best.candidate.coefficients);
+        if let Some(count) = within_noise(outcome) {
+            let _ = writeln!(text, "{count} others lie within two standard errors of it");
+        }
         text
     }
 }

@@ -51,6 +51,14 @@ impl Store {
 
     /// Joins the stores of `sources` in `out`; all must have one definition.
     pub(super) fn merge(sources: &[PathBuf], out: &Path, resume: bool) -> Result<(Self, Definition)> {
+        for folder in sources.iter().filter(|_| out.exists()) {
+            let itself = folder.exists() && folder.canonicalize()? == out.canonicalize()?;
+            ensure!(
+                !itself,
+                "--merge: --out {} is one of the folders to be joined; name a new one",
+                out.display()
+            );
+        }
         let mut joined: Option<(Self, Definition)> = None;
         for folder in sources {
             let path = folder.join(FILE);

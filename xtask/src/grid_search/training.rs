@@ -98,6 +98,17 @@ impl Training {
         Ok(trained)
     }
 
+    /// A search whose best trial learnt nothing tells nothing.
+    pub(super) fn tell_if_nothing_is_learnt(&self, best: f64) {
+        let chance = self.source.as_ref().and_then(|source| source.data.chance);
+        if let Some(chance) = chance.filter(|&chance| best <= 1.1 * chance) {
+            eprintln!(
+                "note: the best trial has {best:.4}, hardly more than always answering the most frequent class \
+                 ({chance:.4}): the trials are too short to tell candidates apart; lengthen --proxy"
+            );
+        }
+    }
+
     /// Trains these, with every seed and all epochs, whatever halving says.
     pub(super) fn run_all(
         &self,
