@@ -92,7 +92,8 @@ impl RgbImage {
         let reader = reader(bytes, max_pixels)?;
         let is_cut_short = reader.format() == Some(ImageFormat::Jpeg) && !has_end_marker(bytes);
         let mut decoder = reader.into_decoder()?;
-        check_pixels(&decoder, max_pixels)?;
+        let size = check_pixels(&decoder, max_pixels)?;
+        decoder.set_limits(limits(size.height * size.width))?;
         if is_cut_short {
             return Err(ImageProblem::Decode("the JPEG has no end marker: the file was cut short".into()));
         }
@@ -115,12 +116,10 @@ impl ImageHeader {
         let format = reader.format();
         let mut decoder = reader.into_decoder()?;
         let size = check_pixels(&decoder, max_pixels)?;
-        let size = if turns_sides(decoder.orientation()?) {
-            Size { height: size.width, width: size.height }
-        } else {
-            size
-        };
-        Ok(ImageHeader { size, is_animated: is_animated(bytes, format)? })
+        let is_animated = is_animated(bytes, format, limits(size.height * size.width))?;
+        let turned = Size { height: size.width, width: size.height };
+        let size = if turns_sides(decoder.orientation()?) { turned } else { size };
+        Ok(ImageHeader { size, is_animated })
     }
 }
 
@@ -140,11 +139,16 @@ fn byte_limit(max_pixels: usize) -> u64 {
     (max_pixels as u64).saturating_mul(BYTES_PER_PIXEL).saturating_add(SPARE_BYTES)
 }
 
+/// What a decoder may allocate for an image of so many pixels. Parts of a file may claim to be larger than the whole.
+fn limits(pixels: usize) -> Limits {
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(byte_limit(pixels));
+    limits
+}
+
 fn reader(bytes: &[u8], max_pixels: usize) -> ImageResult<ImageReader<Cursor<&[u8]>>> {
     let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
-    let mut limits = Limits::no_limits();
-    limits.max_alloc = Some(byte_limit(max_pixels));
-    reader.limits(limits);
+    reader.limits(limits(max_pixels));
     Ok(reader)
 }
 
@@ -170,13 +174,17 @@ fn turns_sides(orientation: Orientation) -> bool {
     }
 }
 
-fn is_animated(bytes: &[u8], format: Option<ImageFormat>) -> ImageResult<bool> {
+fn is_animated(bytes: &[u8], format: Option<ImageFormat>, limits: Limits) -> ImageResult<bool> {
     let bytes = Cursor::new(bytes);
     match format {
-        Some(ImageFormat::Png) => PngDecoder::new(bytes)?.is_apng(),
+        Some(ImageFormat::Png) => PngDecoder::with_limits(bytes, limits)?.is_apng(),
         Some(ImageFormat::WebP) => Ok(WebPDecoder::new(bytes)?.has_animation()),
-        // A damaged second picture is a second picture.
-        Some(ImageFormat::Gif) => Ok(GifDecoder::new(bytes)?.into_frames().nth(1).is_some()),
+        Some(ImageFormat::Gif) => {
+            let mut decoder = GifDecoder::new(bytes)?;
+            decoder.set_limits(limits)?;
+            // A damaged second picture is a second picture.
+            Ok(decoder.into_frames().nth(1).is_some())
+        }
         _ => Ok(false),
     }
 }

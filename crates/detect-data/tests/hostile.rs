@@ -100,6 +100,14 @@ fn bmp_of(width: i32, height: i32) -> Vec<u8> {
     bytes
 }
 
+/// A GIF of 16 x 12 pixels whose first picture claims to have 65535 x 65535.
+fn gif_with_a_huge_picture() -> Vec<u8> {
+    let mut bytes = fixture("animated.gif");
+    let descriptor = bytes.windows(5).position(|part| part == [0x2c, 0, 0, 0, 0]).unwrap();
+    bytes[descriptor + 5..descriptor + 9].fill(0xff);
+    bytes
+}
+
 /// A JPEG with an EXIF segment that says: a quarter turn.
 fn turned() -> Vec<u8> {
     let plain = jpeg();
@@ -131,6 +139,7 @@ fn bytes_cases() -> Vec<(&'static str, Vec<u8>, Image)> {
         ("huge.bmp", bmp_of(30_000, 30_000), LeftOut("image too large", "30000 x 30000")),
         ("huge.jpg", jpeg_of(30_000, 30_000), LeftOut("image too large", "max_pixels")),
         ("large.bmp", bmp_of(9_000, 9_000), LeftOut(undecodable, "decoding failed")),
+        ("picture.gif", gif_with_a_huge_picture(), LeftOut(undecodable, "decoding failed")),
         ("none.bmp", bmp_of(0, 0), LeftOut(undecodable, "decoding failed")),
         (
             "phone.heic",
