@@ -1,25 +1,29 @@
 //! `cargo xtask`: the project's chores and tools.
+#![forbid(unsafe_code)]
 
 mod edges;
 mod test;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
+use clap::Parser;
 
-const COMMANDS: &str = "\
-usage: cargo xtask COMMAND
-
-  test          all tests, the doc tests, and the check of internal edges
-  check-edges   compares the crate table of ARCHITECTURE.md with what the crates depend on";
+/// The project's chores and tools.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Command {
+    /// Runs all tests, the doc tests, and the check of internal edges
+    Test {
+        /// Passed on to `cargo test`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Compares the crate table of ARCHITECTURE.md with what the crates depend on
+    CheckEdges,
+}
 
 fn main() -> Result<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match arguments.first().map(String::as_str) {
-        Some("test") => test::run(&arguments[1..]),
-        Some("check-edges") => edges::run(),
-        None | Some("help" | "--help" | "-h") => {
-            println!("{COMMANDS}");
-            Ok(())
-        }
-        Some(other) => bail!("unknown command `{other}`\n\n{COMMANDS}"),
+    match Command::parse() {
+        Command::Test { arguments } => test::run(&arguments),
+        Command::CheckEdges => edges::run(),
     }
 }
