@@ -13,6 +13,10 @@ mod block;
 mod config;
 mod efficientnet;
 mod init;
+mod naming;
+mod weight_map;
 
 pub use config::{EfficientNetConfig, InputNormalization};
 pub use efficientnet::{Classifier, EfficientNet, Endpoints};
+pub use naming::Naming;
+pub use weight_map::{Layout, MappedWeight, Section, weight_map};

@@ -1,0 +1,21 @@
+//! Weights of other frameworks as named arrays.
+#![forbid(unsafe_code)]
+
+mod archive;
+mod bytes;
+mod element;
+mod error;
+mod info;
+mod open;
+mod pickle;
+pub mod safetensors_file;
+pub mod torch;
+
+pub use archive::{Archive, Averages, Format, Ignored, NamedArray};
+pub use element::ElementType;
+pub use error::FormatError;
+pub use info::{ChoiceError, InfoError, Normalization, PaddingMode, WeightsInfo};
+pub use open::{load, read};
+
+/// Dimensions that an array may have.
+pub(crate) const MAX_DIMS: usize = 8;
