@@ -1,11 +1,13 @@
 //! `cargo xtask`: the project's chores and tools.
 #![forbid(unsafe_code)]
 
+mod convert_weights;
 mod edges;
 mod test;
 
 use anyhow::Result;
 use clap::Parser;
+use std::process::ExitCode;
 
 /// The project's chores and tools.
 #[derive(Debug, Parser)]
@@ -19,11 +21,15 @@ enum Command {
     },
     /// Compares the crate table of ARCHITECTURE.md with what the crates depend on
     CheckEdges,
+    /// Converts EfficientNet weights of other frameworks to safetensors with timm's names
+    ConvertWeights(convert_weights::Arguments),
 }
 
-fn main() -> Result<()> {
+fn main() -> Result<ExitCode> {
     match Command::parse() {
-        Command::Test { arguments } => test::run(&arguments),
-        Command::CheckEdges => edges::run(),
+        Command::Test { arguments } => test::run(&arguments)?,
+        Command::CheckEdges => edges::run()?,
+        Command::ConvertWeights(arguments) => return convert_weights::run(&arguments),
     }
+    Ok(ExitCode::SUCCESS)
 }

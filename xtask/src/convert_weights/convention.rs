@@ -1,0 +1,125 @@
+//! Padding, batch-norm epsilon and input normalisation of a checkpoint: what shapes do not tell.
+
+use super::matching::{Matched, Variant};
+use super::{Arguments, Target, require};
+use anyhow::Result;
+use effnet_backbone::Naming;
+use net_formats::{Archive, Normalization, PaddingMode, WeightsInfo};
+
+/// How a checkpoint was trained.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Convention {
+    pub(super) padding: PaddingMode,
+    pub(super) bn_eps: f64,
+    pub(super) normalization: Normalization,
+    /// What neither the user nor the file says.
+    pub(super) assumed: Vec<&'static str>,
+}
+
+/// Options first; then what the file says of itself; then what its naming means.
+pub(super) fn find(arguments: &Arguments, archive: &Archive, matched: &Matched<'_>) -> Result<Convention> {
+    let mut convention = match recorded(archive)? {
+        Some(info) => Convention {
+            padding: info.padding,
+            bn_eps: info.bn_eps,
+            normalization: info.normalization,
+            assumed: Vec::new(),
+        },
+        None => of_naming(matched, &architecture(arguments, archive)),
+    };
+    let assumed = &mut convention.assumed;
+    let mut given = |what| assumed.retain(|other| *other != what);
+    if let Some(padding) = arguments.padding {
+        convention.padding = padding;
+        given("padding");
+    }
+    if let Some(bn_eps) = arguments.bn_eps {
+        require(bn_eps.is_finite() && bn_eps > 0.0, || format!("--bn-eps: expected above 0, got {bn_eps}"))?;
+        convention.bn_eps = bn_eps;
+        given("bn_eps");
+    }
+    if let Some(normalization) = arguments.normalize {
+        convention.normalization = normalization;
+        given("normalization");
+    }
+    Ok(convention)
+}
+
+/// The record of an earlier conversion.
+fn recorded(archive: &Archive) -> Result<Option<WeightsInfo>> {
+    let text = archive.metadata.get(WeightsInfo::METADATA_KEY);
+    Ok(text.map(|text| WeightsInfo::from_metadata(text)).transpose()?)
+}
+
+/// timm's name of the model, from the option, the checkpoint itself, or the name of the file.
+fn architecture(arguments: &Arguments, archive: &Archive) -> String {
+    let is_full = |name: &&str| name.contains("efficientnet_");
+    let file = arguments.source.file_stem().and_then(|name| name.to_str());
+    let recorded = archive.metadata.get("architecture").map(String::as_str);
+    [arguments.variant.as_deref(), recorded, file].into_iter().flatten().find(is_full).unwrap_or("").into()
+}
+
+fn of_naming(matched: &Matched<'_>, architecture: &str) -> Convention {
+    let tensorflow = (PaddingMode::Same, 1e-3);
+    let torch = (PaddingMode::Symmetric, 1e-5);
+    let (padding, bn_eps) = match matched.naming {
+        Naming::Torchvision if is_large(&matched.variant) => (PaddingMode::Symmetric, 1e-3),
+        Naming::Torchvision => torch,
+        // The files that timm and this project call `efficientnet_lite<n>` are ports of TensorFlow's.
+        Naming::Timm if is_torch_trained(architecture) && !matched.variant.is_lite => torch,
+        _ => tensorflow,
+    };
+    let normalization = match matched.naming {
+        _ if is_adversarial(architecture) => Normalization::Lite,
+        Naming::TensorFlow | Naming::Keras if matched.variant.is_lite => Normalization::LiteTensorflow,
+        _ if matched.variant.is_lite => Normalization::Lite,
+        _ => Normalization::Imagenet,
+    };
+    let told = matched.naming != Naming::Timm || architecture.contains("tf_") || is_torch_trained(architecture);
+    let assumed = if told { Vec::new() } else { vec!["padding", "bn_eps"] };
+    Convention { padding, bn_eps, normalization, assumed }
+}
+
+/// timm calls what it trained itself `efficientnet_b0`, and what it took from TensorFlow `tf_efficientnet_b0`.
+fn is_torch_trained(architecture: &str) -> bool {
+    architecture.starts_with("efficientnet_")
+}
+
+/// AdvProp checkpoints (arXiv 1911.09665) were trained on images in `[-1, 1]`.
+fn is_adversarial(architecture: &str) -> bool {
+    architecture.split(['_', '.', '-']).any(|part| part == "ap" || part == "advprop")
+}
+
+/// The variants that torchvision gives TensorFlow's epsilon.
+fn is_large(variant: &Variant) -> bool {
+    ["b5", "b6", "b7"].contains(&variant.name.as_str())
+}
+
+/// Fails where the names of another tool would make it run the weights wrongly.
+pub(super) fn check_target(target: Target, info: &WeightsInfo, variant: &Variant) -> Result<()> {
+    let same = info.padding == PaddingMode::Same;
+    match target {
+        Target::Timm => Ok(()),
+        Target::Lukemelas => require(same && info.bn_eps == 1e-3, || {
+            format!(
+                "--to lukemelas: that code pads like TensorFlow and has a batch-norm epsilon of 0.001; these weights \
+                 are for {} padding and {}",
+                info.padding, info.bn_eps
+            )
+        }),
+        Target::Torchvision => {
+            let name = &variant.name;
+            let known = ["b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7"].contains(&name.as_str());
+            require(known, || format!("--to torchvision: it has B0 to B7, not `{name}`"))?;
+            require(!same, || {
+                "--to torchvision: it pads symmetrically, and these weights were trained with TensorFlow's SAME \
+                 padding, whose grid lies one pixel beside; they would lose accuracy without a message"
+                    .into()
+            })?;
+            let eps = if is_large(variant) { 1e-3 } else { 1e-5 };
+            require(info.bn_eps == eps, || {
+                format!("--to torchvision: its {name} has a batch-norm epsilon of {eps}, these weights {}", info.bn_eps)
+            })
+        }
+    }
+}

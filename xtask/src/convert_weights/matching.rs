@@ -1,0 +1,277 @@
+//! Finds out which network a file holds, and which array is which parameter.
+
+use super::is_optional;
+use anyhow::{Context, Result, bail};
+use effnet_backbone::{Layout, MappedWeight, Naming, Section, weight_map};
+use effnet_scaling::NetworkSpec;
+use net_formats::{Archive, Ignored, NamedArray};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Said where names show that a file comes from Ultralytics' code.
+pub(super) const AGPL_NOTICE: &str = "The names are those of Ultralytics YOLO, whose weights are published under \
+    AGPL-3.0 (or a commercial licence of theirs); that licence stays with the converted file.";
+/// Counted by PyTorch beside running statistics; nothing here needs it.
+const COUNTER: &str = "num_batches_tracked";
+
+/// A network that a file may hold.
+#[derive(Debug, Clone)]
+pub(super) struct Variant {
+    /// `b0`, or `b0 x 0.25 x 0.4` with multipliers.
+    pub(super) name: String,
+    pub(super) spec: NetworkSpec,
+    pub(super) is_lite: bool,
+    /// Side of the training images; `None` where nobody published it.
+    pub(super) resolution: Option<usize>,
+}
+
+impl Variant {
+    /// All published variants.
+    pub(super) fn published() -> Vec<Self> {
+        effnet_scaling::Variant::ALL.iter().map(Self::of).collect()
+    }
+
+    /// A variant by name, also timm's full ones; with multipliers, its baseline scaled by them.
+    pub(super) fn named(name: &str, multipliers: Option<(f64, f64)>) -> Result<Self> {
+        let published = effnet_scaling::Variant::find(short_name(name))?;
+        let Some((width, depth)) = multipliers else { return Ok(Self::of(&published)) };
+        Ok(Variant {
+            name: format!("{} x {width} x {depth}", published.name),
+            spec: published.baseline().scaled(width, depth)?,
+            is_lite: published.is_lite(),
+            resolution: None,
+        })
+    }
+
+    fn of(published: &effnet_scaling::Variant) -> Self {
+        Variant {
+            name: published.name.into(),
+            spec: published.network(),
+            is_lite: published.is_lite(),
+            resolution: Some(published.resolution),
+        }
+    }
+}
+
+/// `b0` of `tf_efficientnet_b0.ns_jft_in1k` or `tf_efficientnet_b0_ns`.
+fn short_name(name: &str) -> &str {
+    let Some(rest) = name.strip_prefix("tf_efficientnet_").or_else(|| name.strip_prefix("efficientnet_")) else {
+        return name;
+    };
+    rest.split(['_', '.']).next().unwrap_or(rest)
+}
+
+/// What the user asks for.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub(super) variants: Vec<Variant>,
+    pub(super) prefix: Option<String>,
+    pub(super) headless: bool,
+}
+
+/// A parameter in PyTorch's layout.
+#[derive(Debug)]
+pub(super) struct Weight<'a> {
+    pub(super) name: String,
+    pub(super) source: String,
+    pub(super) dims: Vec<usize>,
+    pub(super) values: Cow<'a, [f32]>,
+}
+
+/// What became of every array of a file and every parameter of the network.
+#[derive(Debug)]
+pub(super) struct Matched<'a> {
+    pub(super) variant: Variant,
+    pub(super) naming: Naming,
+    pub(super) prefix: String,
+    pub(super) classes: Option<usize>,
+    pub(super) weights: Vec<Weight<'a>>,
+    /// Our names.
+    pub(super) missing: Vec<String>,
+    /// Our names of what the file lacks and may lack.
+    pub(super) absent: Vec<String>,
+    /// The file's names.
+    pub(super) unexpected: Vec<String>,
+    /// The file's name, dimensions expected there, dimensions got.
+    pub(super) misshaped: Vec<(String, Vec<usize>, Vec<usize>)>,
+    pub(super) ignored: Vec<Ignored>,
+    pub(super) notice: Option<&'static str>,
+}
+
+impl Matched<'_> {
+    /// Name of the naming in reports: ours has a prefix that no other tool writes.
+    pub(super) fn naming_name(&self) -> &'static str {
+        let ours = self.naming == Naming::Timm && self.prefix == "backbone.";
+        if ours { "effyolo" } else { self.naming.name() }
+    }
+}
+
+/// Matches a file against the networks that are wanted and takes the one that fits best.
+pub(super) fn find<'a>(archive: &'a Archive, wanted: &Wanted) -> Result<Matched<'a>> {
+    let (naming, prefix) = recognise(archive, wanted)?;
+    let arrays = Arrays::new(archive, &prefix);
+    let classes = arrays.classes(naming);
+    let maps = wanted.variants.iter().map(|variant| {
+        let map = weight_map(&variant.spec, classes.unwrap_or(0), naming);
+        (arrays.score(&map), variant, map)
+    });
+    let (_, variant, map) = maps
+        .reduce(|best, next| if next.0 > best.0 { next } else { best })
+        .context("no variant to compare with")?;
+    let fitting = map.iter().filter(|weight| arrays.fits(weight)).count();
+    if fitting * 2 < map.len() {
+        bail!(
+            "the names are {naming}'s, but the arrays are not those of an EfficientNet: the closest, {}, has {} \
+             parameters and {fitting} of them fit; give --variant, or --width and --depth, if it is another one",
+            variant.name,
+            map.len()
+        );
+    }
+    let mut matched = Matched {
+        variant: variant.clone(),
+        naming,
+        classes,
+        weights: Vec::new(),
+        missing: Vec::new(),
+        absent: Vec::new(),
+        unexpected: Vec::new(),
+        misshaped: Vec::new(),
+        ignored: archive.ignored.clone(),
+        notice: notice(archive),
+        prefix,
+    };
+    let known: BTreeSet<&str> = map.iter().map(|weight| weight.file_name.as_str()).collect();
+    for weight in &map {
+        matched.take(&arrays, weight, wanted.headless);
+    }
+    matched.leave(archive, &known);
+    Ok(matched)
+}
+
+impl<'a> Matched<'a> {
+    fn take(&mut self, arrays: &Arrays<'a>, weight: &MappedWeight, headless: bool) {
+        let expected = weight.layout.dims_in_file(&weight.dims);
+        let source = format!("{}{}", self.prefix, weight.file_name);
+        match arrays.by_name.get(weight.file_name.as_str()) {
+            None if is_optional(weight.section, headless) => self.absent.push(weight.name.clone()),
+            None => self.missing.push(weight.name.clone()),
+            Some(array) if array.dims != expected => {
+                self.misshaped.push((source, expected, array.dims.clone()));
+            }
+            Some(array) => {
+                let values = match weight.layout {
+                    Layout::Torch => Cow::Borrowed(&array.values[..]),
+                    layout => layout.to_torch(&array.values, &weight.dims).into(),
+                };
+                self.weights.push(Weight {
+                    name: weight.name.clone(),
+                    source,
+                    dims: weight.dims.clone(),
+                    values,
+                });
+            }
+        }
+    }
+
+    fn leave(&mut self, archive: &Archive, known: &BTreeSet<&str>) {
+        for name in archive.arrays.keys() {
+            match name.strip_prefix(self.prefix.as_str()) {
+                Some(rest) if known.contains(rest) => {}
+                _ if name.ends_with(COUNTER) => {
+                    self.ignored.push(Ignored { name: name.clone(), reason: "counts batches, is not used" });
+                }
+                _ => self.unexpected.push(name.clone()),
+            }
+        }
+        self.ignored.sort();
+    }
+}
+
+/// Arrays below a prefix.
+struct Arrays<'a> {
+    by_name: BTreeMap<&'a str, &'a NamedArray>,
+}
+
+impl<'a> Arrays<'a> {
+    fn new(archive: &'a Archive, prefix: &str) -> Self {
+        let below = |(name, array): (&'a String, &'a NamedArray)| Some((name.strip_prefix(prefix)?, array));
+        Arrays { by_name: archive.arrays.iter().filter_map(below).collect() }
+    }
+
+    fn classes(&self, naming: Naming) -> Option<usize> {
+        let map = weight_map(&NetworkSpec::b0(), 0, naming);
+        let mut classifier = map.iter().filter(|weight| weight.section == Section::Classifier);
+        classifier.find_map(|weight| {
+            let dims = &self.by_name.get(weight.file_name.as_str())?.dims;
+            let outputs = if weight.layout == Layout::InOut { dims.last() } else { dims.first() };
+            outputs.copied()
+        })
+    }
+
+    fn fits(&self, weight: &MappedWeight) -> bool {
+        let array = self.by_name.get(weight.file_name.as_str());
+        array.is_some_and(|array| array.dims == weight.layout.dims_in_file(&weight.dims))
+    }
+
+    /// Fitting parameters, less those that do not fit and arrays that are left over.
+    fn score(&self, map: &[MappedWeight]) -> i64 {
+        let fitting = map.iter().filter(|weight| self.fits(weight)).count() as i64;
+        let present = map.iter().filter(|weight| self.by_name.contains_key(weight.file_name.as_str())).count();
+        2 * fitting - map.len() as i64 - (self.by_name.len() - present) as i64
+    }
+}
+
+/// Naming and prefix of the one EfficientNet in a file.
+fn recognise(archive: &Archive, wanted: &Wanted) -> Result<(Naming, String)> {
+    let mut found = Vec::new();
+    for name in archive.arrays.keys() {
+        for naming in Naming::ALL {
+            let Some(prefix) = name.strip_suffix(naming.marker()) else { continue };
+            let whole = prefix.is_empty() || prefix.ends_with(['.', '/']);
+            if whole && wanted.prefix.as_ref().is_none_or(|wanted| wanted == prefix) {
+                found.push((naming, prefix.to_string()));
+            }
+        }
+    }
+    match found.len() {
+        1 => Ok(found.remove(0)),
+        0 => Err(unrecognised(archive, wanted)),
+        _ => {
+            let prefixes: Vec<_> = found.iter().map(|(_, prefix)| format!("`{prefix}`")).collect();
+            bail!("the file holds {} networks; choose one with --prefix: {}", found.len(), prefixes.join(", "))
+        }
+    }
+}
+
+fn unrecognised(archive: &Archive, wanted: &Wanted) -> anyhow::Error {
+    let markers: Vec<_> =
+        Naming::ALL.iter().map(|naming| format!("`{}` ({naming})", naming.marker())).collect();
+    let names: Vec<_> = archive.arrays.keys().take(6).map(|name| format!("`{name}`")).collect();
+    let below = wanted.prefix.as_ref().map(|prefix| format!(" below `{prefix}`")).unwrap_or_default();
+    let hint = match notice(archive) {
+        _ if archive.arrays.keys().any(|name| name.starts_with("onnx::")) => {
+            ". Its batch norms were folded into the convolutions when it was exported: export with \
+             training=TrainingMode.PRESERVE and do_constant_folding=False, or convert the checkpoint itself"
+                .to_string()
+        }
+        Some(notice) => format!(". {notice}"),
+        None => String::new(),
+    };
+    anyhow::anyhow!(
+        "expected an EfficientNet{below}, recognised by its stem {}; got {} arrays{}{}{hint}",
+        markers.join(", "),
+        archive.arrays.len(),
+        if names.is_empty() { "" } else { ": " },
+        names.join(", "),
+    )
+}
+
+/// Ultralytics numbers the layers of every model: `model.0.`, `model.1.` and so on.
+fn notice(archive: &Archive) -> Option<&'static str> {
+    let layer = |name: &String| {
+        let rest = name.split_once("model.")?.1;
+        rest.split_once('.')?.0.parse::<u32>().ok()
+    };
+    let layers: BTreeSet<u32> = archive.arrays.keys().filter_map(layer).collect();
+    (layers.len() > 1).then_some(AGPL_NOTICE)
+}
