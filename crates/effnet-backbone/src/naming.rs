@@ -12,7 +12,7 @@ pub enum Naming {
     Lukemelas,
     /// The official TensorFlow code's: `stem/conv2d/kernel`, `blocks_1/depthwise_conv2d/depthwise_kernel`.
     TensorFlow,
-    /// `keras.applications`': `stem_conv/kernel`, `block2a_dwconv/depthwise_kernel`.
+    /// `keras.applications`': `stem_conv/kernel`, `block2a_dwconv/kernel`.
     Keras,
 }
 
@@ -109,8 +109,11 @@ pub(crate) fn name(naming: Naming, layer: Layer, slot: Slot, stages: usize) -> S
         Naming::Timm => format!("{}.{}", timm(layer), torch_slot(slot)),
         Naming::Torchvision => format!("{}.{}", torchvision(layer, stages), torch_slot(slot)),
         Naming::Lukemelas => format!("{}.{}", lukemelas(layer), torch_slot(slot)),
-        Naming::TensorFlow => format!("{}/{}", tensorflow(layer), keras_slot(layer, slot)),
-        Naming::Keras => format!("{}/{}", keras(layer), keras_slot(layer, slot)),
+        Naming::TensorFlow => match layer {
+            Layer::Block(_, Part::Depthwise) => format!("{}/depthwise_kernel", tensorflow(layer)),
+            _ => format!("{}/{}", tensorflow(layer), keras_slot(slot)),
+        },
+        Naming::Keras => format!("{}/{}", keras(layer), keras_slot(slot)),
     }
 }
 
@@ -123,15 +126,14 @@ fn torch_slot(slot: Slot) -> &'static str {
     }
 }
 
-fn keras_slot(layer: Layer, slot: Slot) -> &'static str {
-    match (slot, layer) {
-        (Slot::Kernel, Layer::Block(_, Part::Depthwise)) => "depthwise_kernel",
-        (Slot::Kernel, _) => "kernel",
-        (Slot::Bias, _) => "bias",
-        (Slot::Gamma, _) => "gamma",
-        (Slot::Beta, _) => "beta",
-        (Slot::Mean, _) => "moving_mean",
-        (Slot::Variance, _) => "moving_variance",
+fn keras_slot(slot: Slot) -> &'static str {
+    match slot {
+        Slot::Kernel => "kernel",
+        Slot::Bias => "bias",
+        Slot::Gamma => "gamma",
+        Slot::Beta => "beta",
+        Slot::Mean => "moving_mean",
+        Slot::Variance => "moving_variance",
     }
 }
 

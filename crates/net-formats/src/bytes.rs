@@ -24,10 +24,6 @@ impl<'a> Bytes<'a> {
         }
     }
 
-    pub(crate) fn position(&self) -> usize {
-        self.at
-    }
-
     pub(crate) fn is_at_end(&self) -> bool {
         self.at == self.data.len()
     }

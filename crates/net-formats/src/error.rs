@@ -53,20 +53,20 @@ pub enum FormatError {
         limit: u64,
     },
     /// The system could not read or write a file.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {reason}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
         /// The system's reason.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// Another error, with the file it is about.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {reason}", path.display())]
     InFile {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        source: Box<FormatError>,
+        reason: Box<FormatError>,
     },
 }
 

@@ -3,13 +3,19 @@
 
 mod archive;
 mod bytes;
+mod crc32c;
 mod element;
 mod error;
 mod info;
+pub mod keras;
+pub mod onnx;
 mod open;
 mod pickle;
 pub mod safetensors_file;
+mod string_table;
+pub mod tensor_bundle;
 pub mod torch;
+mod wire;
 
 pub use archive::{Archive, Averages, Format, Ignored, NamedArray};
 pub use element::ElementType;

@@ -95,13 +95,13 @@ pub fn write(
     arrays: &BTreeMap<String, ArrayRef<'_>>,
     metadata: Option<(&str, &str)>,
 ) -> Result<(), FormatError> {
-    let failed = |source| FormatError::Io { path: path.to_path_buf(), source };
+    let failed = |reason| FormatError::Io { path: path.to_path_buf(), reason };
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let temporary = tempfile::Builder::new().prefix(".weights-").tempfile_in(folder).map_err(failed)?;
     let metadata = metadata.map(|(key, value)| HashMap::from([(key.to_string(), value.to_string())]));
     match safetensors::serialize_to_file(arrays.iter().map(|(name, array)| (name, *array)), metadata, temporary.path()) {
         Ok(()) => {}
-        Err(safetensors::SafeTensorError::IoError(source)) => return Err(failed(source)),
+        Err(safetensors::SafeTensorError::IoError(reason)) => return Err(failed(reason)),
         Err(e) => panic!("{}: arrays with their own dimensions always serialise: {e}", path.display()),
     }
     std::fs::File::open(temporary.path()).and_then(|file| file.sync_all()).map_err(failed)?;

@@ -177,13 +177,22 @@ impl<'a> Matched<'a> {
         for name in archive.arrays.keys() {
             match name.strip_prefix(self.prefix.as_str()) {
                 Some(rest) if known.contains(rest) => {}
-                _ if name.ends_with(COUNTER) => {
-                    self.ignored.push(Ignored { name: name.clone(), reason: "counts batches, is not used" });
-                }
-                _ => self.unexpected.push(name.clone()),
+                rest => match unused(self.naming, rest.unwrap_or(name)) {
+                    Some(reason) => self.ignored.push(Ignored { name: name.clone(), reason }),
+                    None => self.unexpected.push(name.clone()),
+                },
             }
         }
         self.ignored.sort();
+    }
+}
+
+/// Why an array of a whole file of that naming is no parameter of the network; `None` for one that nobody knows.
+fn unused(naming: Naming, name: &str) -> Option<&'static str> {
+    match naming {
+        _ if name.ends_with(COUNTER) => Some("counts batches, is not used"),
+        Naming::Keras if name.starts_with("normalization") => Some("input normalisation, kept in the metadata"),
+        _ => None,
     }
 }
 

@@ -1,0 +1,153 @@
+//! Keras weights in HDF5: the older layout (`.h5`, a group a layer) and that of Keras 3 (`.weights.h5`).
+//!
+//! Names are handed out as `<layer>/<variable>`, such as `stem_conv/kernel`, whatever the file writes around them.
+
+use crate::archive::{Archive, Budget, Format, NamedArray};
+use crate::{ElementType, FormatError, MAX_DIMS};
+use hdf5_pure::{AttrValue, DType, Dataset, File, Group};
+
+const FORMAT: &str = "Keras HDF5";
+/// Groups inside groups.
+const MAX_DEPTH: usize = 16;
+/// Groups of one file; a layer has two or three.
+const MAX_GROUPS: usize = 100_000;
+
+/// True if the bytes are an HDF5 file, as far as the first ones tell.
+pub(crate) fn looks_like(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"\x89HDF\r\n\x1a\n")
+}
+
+/// Reads the weights of a file.
+///
+/// # Errors
+/// When the file is damaged, two arrays get one name, or a Keras 3 file does not name its layers.
+pub fn read(bytes: &[u8]) -> Result<Archive, FormatError> {
+    let file = File::from_bytes(bytes.to_vec()).map_err(|e| damaged("head", &e))?;
+    let mut walk = Walk {
+        archive: Archive::new(Format::Keras),
+        budget: Budget::for_file(FORMAT, bytes.len() as u64),
+        groups: 0,
+    };
+    walk.group(&file.root(), &mut Vec::new())?;
+    walk.archive.ignored.sort();
+    Ok(walk.archive)
+}
+
+fn damaged(place: &str, error: &hdf5_pure::Error) -> FormatError {
+    FormatError::damaged(FORMAT, place, error.to_string())
+}
+
+struct Walk {
+    archive: Archive,
+    budget: Budget,
+    groups: usize,
+}
+
+impl Walk {
+    fn group(&mut self, group: &Group, path: &mut Vec<String>) -> Result<(), FormatError> {
+        let place = format!("group `/{}`", path.join("/"));
+        self.groups += 1;
+        if path.len() > MAX_DEPTH || self.groups > MAX_GROUPS {
+            let limit = MAX_GROUPS as u64;
+            return Err(FormatError::Limit { format: FORMAT, place, what: "groups", limit });
+        }
+        if path.first().is_some_and(|first| first.starts_with("optimizer")) {
+            self.archive.ignore(path.join("/"), "state of an optimiser");
+            return Ok(());
+        }
+        for name in group.datasets().map_err(|e| damaged(&place, &e))? {
+            let dataset = group.dataset(&name).map_err(|e| damaged(&place, &e))?;
+            path.push(name);
+            self.dataset(&dataset, group, path)?;
+            path.pop();
+        }
+        for name in group.groups().map_err(|e| damaged(&place, &e))? {
+            let inner = group.group(&name).map_err(|e| damaged(&place, &e))?;
+            path.push(name);
+            self.group(&inner, path)?;
+            path.pop();
+        }
+        Ok(())
+    }
+
+    fn dataset(&mut self, dataset: &Dataset, group: &Group, path: &[String]) -> Result<(), FormatError> {
+        let full = path.join("/");
+        let place = format!("data set `{full}`");
+        let element = match dataset.dtype().map_err(|e| damaged(&place, &e))? {
+            DType::F32 => ElementType::F32,
+            DType::F64 => ElementType::F64,
+            DType::I32 => ElementType::I32,
+            DType::I64 => ElementType::I64,
+            _ => {
+                self.archive.ignore(full, "not an array of numbers");
+                return Ok(());
+            }
+        };
+        let shape = dataset.shape().map_err(|e| damaged(&place, &e))?;
+        let dims: Option<Vec<usize>> = shape.iter().map(|dim| usize::try_from(*dim).ok()).collect();
+        let dims = dims.filter(|dims| dims.len() <= MAX_DIMS);
+        let dims = dims.ok_or_else(|| FormatError::damaged(FORMAT, &place, "too many or too large dimensions"))?;
+        let count = self.budget.elements(&full, &dims)?;
+        let values = match element {
+            ElementType::F32 => dataset.read_f32(),
+            ElementType::F64 => dataset.read_f64().map(|values| values.iter().map(|v| *v as f32).collect()),
+            _ => dataset.read_i64().map(|values| values.iter().map(|v| *v as f32).collect()),
+        };
+        let values: Vec<f32> = values.map_err(|e| damaged(&place, &e))?;
+        if values.len() != count {
+            return Err(FormatError::damaged(FORMAT, &place, format!("{} values for {dims:?}", values.len())));
+        }
+        let name = name(group, path)?;
+        let array = NamedArray { dims, values, stored_as: element };
+        match self.archive.arrays.insert(name.clone(), array) {
+            None => Ok(()),
+            Some(_) => Err(FormatError::damaged(FORMAT, place, format!("a second array named `{name}`"))),
+        }
+    }
+}
+
+/// `<layer>/<variable>` of a data set.
+fn name(group: &Group, path: &[String]) -> Result<String, FormatError> {
+    match path {
+        [before @ .., vars, index] if vars == "vars" => {
+            let class = before.last().map_or("", String::as_str);
+            Ok(format!("{}/{}", layer_name(group, path)?, variable(class, index)))
+        }
+        [.., layer, variable] => {
+            // `:0` is TensorFlow's number of an operation's output; Keras 3 drops the word `depthwise`.
+            let variable = variable.trim_end_matches(":0");
+            Ok(format!("{layer}/{}", variable.strip_prefix("depthwise_").unwrap_or(variable)))
+        }
+        _ => Ok(path.join("/")),
+    }
+}
+
+/// Keras 3 numbers its layers by class and writes their names beside them.
+fn layer_name(group: &Group, path: &[String]) -> Result<String, FormatError> {
+    let place = format!("group `{}`", path[..path.len() - 1].join("/"));
+    match group.attrs().map_err(|e| damaged(&place, &e))?.remove("name") {
+        Some(
+            AttrValue::VarLenString(name)
+            | AttrValue::VarLenAsciiString(name)
+            | AttrValue::String(name)
+            | AttrValue::AsciiString(name),
+        ) => Ok(name),
+        _ => {
+            let problem = "does not name its layer, as older versions of Keras 3 write; load it there and save it as \
+                           a .h5 file with `save_weights(\"weights.h5\")` of Keras 2, or with Keras 3.15";
+            Err(FormatError::unsupported(FORMAT, place, problem))
+        }
+    }
+}
+
+/// Keras 3 numbers the variables of a layer in the order they were made; its group is named by the layer's class.
+fn variable(class: &str, index: &str) -> String {
+    let class = class.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('_');
+    let names: &[&str] = match class {
+        "batch_normalization" => &["gamma", "beta", "moving_mean", "moving_variance"],
+        "normalization" => &["mean", "variance", "count"],
+        _ => &["kernel", "bias"],
+    };
+    let name = index.parse::<usize>().ok().and_then(|index| names.get(index));
+    name.map_or_else(|| index.to_string(), |name| name.to_string())
+}
