@@ -87,8 +87,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let averages = if arguments.raw { Averages::Ignore } else { Averages::Prefer };
     let archive = net_formats::load(&arguments.source, averages)?;
     let wanted = wanted(arguments)?;
-    let matched = matching::find(&archive, &wanted)
-        .with_context(|| format!("{}", arguments.source.display()))?;
+    let matched =
+        matching::find(&archive, &wanted).with_context(|| format!("{}", arguments.source.display()))?;
     let convention = convention::find(arguments, &archive, &matched)?;
     let info = WeightsInfo {
         format: WeightsInfo::FORMAT,

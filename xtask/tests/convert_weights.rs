@@ -60,7 +60,8 @@ fn assert_forward(entry: &Entry, weights: &Path, set: &str) {
         prefix: String::new(),
         reductions: vec![5],
     };
-    let nodes = EfficientNet::new(config).build_classifier(&mut builder, image, info.classes.unwrap()).unwrap();
+    let nodes =
+        EfficientNet::new(config).build_classifier(&mut builder, image, info.classes.unwrap()).unwrap();
     let graph = builder.finish();
     let mut params = Params::init(&graph, |_| || 0.0);
     for param in graph.params() {
@@ -108,7 +109,12 @@ fn golden_tensorflow_and_keras_files() {
 }
 
 /// Weights by the rule, in the names and layouts of a naming.
-fn rule_arrays(spec: &NetworkSpec, classes: usize, naming: Naming, gain: f64) -> BTreeMap<String, NamedArray> {
+fn rule_arrays(
+    spec: &NetworkSpec,
+    classes: usize,
+    naming: Naming,
+    gain: f64,
+) -> BTreeMap<String, NamedArray> {
     let array = |weight: effnet_backbone::MappedWeight| {
         assert_eq!(weight.layout, Layout::Torch);
         let values = rule_weight("", gain, &weight.name, &weight.dims);
@@ -119,9 +125,9 @@ fn rule_arrays(spec: &NetworkSpec, classes: usize, naming: Naming, gain: f64) ->
 }
 
 fn save(path: &Path, arrays: &BTreeMap<String, NamedArray>, metadata: Option<(&str, &str)>) {
-    let refs = arrays.iter().map(|(name, array)| {
-        (name.clone(), ArrayRef { dims: &array.dims, values: &array.values })
-    });
+    let refs = arrays
+        .iter()
+        .map(|(name, array)| (name.clone(), ArrayRef { dims: &array.dims, values: &array.values }));
     safetensors_file::write(path, &refs.collect(), metadata).unwrap();
 }
 

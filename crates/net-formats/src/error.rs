@@ -13,7 +13,9 @@ pub enum FormatError {
         start: String,
     },
     /// The bytes break the rules of their format, or end too early.
-    #[error("{format} file, {place}: {problem}; the file is damaged or incomplete, copy or download it again")]
+    #[error(
+        "{format} file, {place}: {problem}; the file is damaged or incomplete, copy or download it again"
+    )]
     Damaged {
         /// Format of the file.
         format: &'static str,

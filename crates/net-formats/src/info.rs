@@ -88,7 +88,8 @@ impl WeightsInfo {
         let problem = |problem: String| InfoError { problem };
         let info: WeightsInfo = serde_json::from_str(text).map_err(|e| problem(e.to_string()))?;
         if info.format > FORMAT {
-            let newer = format!("expected format {FORMAT} or older, got {}; use a newer version", info.format);
+            let newer =
+                format!("expected format {FORMAT} or older, got {}; use a newer version", info.format);
             return Err(problem(newer));
         }
         if !(info.bn_eps.is_finite() && info.bn_eps > 0.0) {

@@ -86,7 +86,8 @@ impl Walk {
         let shape = dataset.shape().map_err(|e| damaged(&place, &e))?;
         let dims: Option<Vec<usize>> = shape.iter().map(|dim| usize::try_from(*dim).ok()).collect();
         let dims = dims.filter(|dims| dims.len() <= MAX_DIMS);
-        let dims = dims.ok_or_else(|| FormatError::damaged(FORMAT, &place, "too many or too large dimensions"))?;
+        let dims =
+            dims.ok_or_else(|| FormatError::damaged(FORMAT, &place, "too many or too large dimensions"))?;
         let count = self.budget.elements(&full, &dims)?;
         let values = match element {
             ElementType::F32 => dataset.read_f32(),
@@ -95,7 +96,11 @@ impl Walk {
         };
         let values: Vec<f32> = values.map_err(|e| damaged(&place, &e))?;
         if values.len() != count {
-            return Err(FormatError::damaged(FORMAT, &place, format!("{} values for {dims:?}", values.len())));
+            return Err(FormatError::damaged(
+                FORMAT,
+                &place,
+                format!("{} values for {dims:?}", values.len()),
+            ));
         }
         let name = name(group, path)?;
         let array = NamedArray { dims, values, stored_as: element };

@@ -1,4 +1,4 @@
-//! Weights of other frameworks as named arrays.
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 mod archive;

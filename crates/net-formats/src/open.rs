@@ -134,7 +134,9 @@ mod tests {
 
     #[test]
     fn what_is_no_weights_file_is_said_to_be_none() {
-        for (bytes, want) in [(&b"GIF89a.."[..], "GIF89a"), (b"", "empty"), (b"version https://git-lfs..", "lfs")] {
+        for (bytes, want) in
+            [(&b"GIF89a.."[..], "GIF89a"), (b"", "empty"), (b"version https://git-lfs..", "lfs")]
+        {
             let error = read(bytes, Averages::Prefer).unwrap_err().to_string();
             assert!(error.contains(want), "{error}");
         }

@@ -123,8 +123,8 @@ impl Machine<'_> {
 
     fn step(&mut self, opcode: u8) -> Result<(), FormatError> {
         match opcode {
-            0x80 => self.bytes.take(1).map(|_| ()),                               // PROTO
-            0x95 => self.bytes.take(8).map(|_| ()),                               // FRAME
+            0x80 => self.bytes.take(1).map(|_| ()), // PROTO
+            0x95 => self.bytes.take(8).map(|_| ()), // FRAME
             b'(' => {
                 self.marks.push(self.stack.len());
                 Ok(())
@@ -453,14 +453,20 @@ fn known(module: &str, name: &str) -> Option<Global> {
         ("torch", "LongStorage") => Global::Storage(ElementType::I64),
         ("torch", "ByteStorage") => Global::Storage(ElementType::U8),
         ("torch", "BoolStorage") => Global::Storage(ElementType::Bool),
-        ("torch", "Size" | "device" | "float32" | "float64" | "float16" | "bfloat16" | "int64") => Global::Inert,
+        ("torch", "Size" | "device" | "float32" | "float64" | "float16" | "bfloat16" | "int64") => {
+            Global::Inert
+        }
         ("argparse", "Namespace") => Global::Inert,
-        ("builtins" | "__builtin__", "int" | "float" | "list" | "dict" | "set" | "tuple" | "str") => Global::Inert,
+        ("builtins" | "__builtin__", "int" | "float" | "list" | "dict" | "set" | "tuple" | "str") => {
+            Global::Inert
+        }
         ("_codecs", "encode") => Global::Inert,
         ("numpy", "dtype" | "ndarray") => Global::Inert,
         ("numpy.core.multiarray" | "numpy._core.multiarray", "scalar" | "_reconstruct") => Global::Inert,
         ("datetime", "datetime" | "date" | "timedelta") => Global::Inert,
-        ("pathlib" | "pathlib._local", "Path" | "PosixPath" | "WindowsPath" | "PurePosixPath") => Global::Inert,
+        ("pathlib" | "pathlib._local", "Path" | "PosixPath" | "WindowsPath" | "PurePosixPath") => {
+            Global::Inert
+        }
         _ => return None,
     };
     Some(global)

@@ -13,7 +13,7 @@ const FORMAT: &str = "safetensors";
 pub(crate) fn looks_like(bytes: &[u8]) -> bool {
     let Some((length, rest)) = bytes.split_first_chunk::<8>() else { return false };
     let length = u64::from_le_bytes(*length);
-    rest.first() == Some(&b'{') && length >= 2 && length < 1 << 32
+    rest.first() == Some(&b'{') && (2..1 << 32).contains(&length)
 }
 
 /// Reads a safetensors file. Names and layouts are those of the file.
@@ -28,7 +28,8 @@ pub fn read(bytes: &[u8]) -> Result<Archive, FormatError> {
     archive.metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
     for (name, view) in file.iter() {
         let stored_as = element(view.dtype()).ok_or_else(|| {
-            let problem = format!("element type {:?}; expected f32, f64, f16, bf16 or integers", view.dtype());
+            let problem =
+                format!("element type {:?}; expected f32, f64, f16, bf16 or integers", view.dtype());
             FormatError::unsupported(FORMAT, format!("array `{name}`"), problem)
         })?;
         let values = stored_as.decode_all(view.data());
@@ -99,7 +100,11 @@ pub fn write(
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let temporary = tempfile::Builder::new().prefix(".weights-").tempfile_in(folder).map_err(failed)?;
     let metadata = metadata.map(|(key, value)| HashMap::from([(key.to_string(), value.to_string())]));
-    match safetensors::serialize_to_file(arrays.iter().map(|(name, array)| (name, *array)), metadata, temporary.path()) {
+    match safetensors::serialize_to_file(
+        arrays.iter().map(|(name, array)| (name, *array)),
+        metadata,
+        temporary.path(),
+    ) {
         Ok(()) => {}
         Err(safetensors::SafeTensorError::IoError(reason)) => return Err(failed(reason)),
         Err(e) => panic!("{}: arrays with their own dimensions always serialise: {e}", path.display()),

@@ -79,7 +79,12 @@ fn count(unpacked: &mut u64, more: u64) -> Result<(), FormatError> {
     if *unpacked <= MAX_UNPACKED {
         return Ok(());
     }
-    Err(FormatError::Limit { format: FORMAT, place: "index".into(), what: "unpacked bytes", limit: MAX_UNPACKED })
+    Err(FormatError::Limit {
+        format: FORMAT,
+        place: "index".into(),
+        what: "unpacked bytes",
+        limit: MAX_UNPACKED,
+    })
 }
 
 /// Entries share the beginning of their key with the one before; the offsets at the block's end are for searching.

@@ -36,7 +36,8 @@ pub fn read(
 ) -> Result<Archive, FormatError> {
     let entries = string_table::read(index)?;
     let header = entries.first().filter(|(key, _)| key.is_empty());
-    let (_, header) = header.ok_or_else(|| FormatError::damaged(FORMAT, "index", "starts without its header"))?;
+    let (_, header) =
+        header.ok_or_else(|| FormatError::damaged(FORMAT, "index", "starts without its header"))?;
     let shards = read_header(header)?;
     let mut archive = Archive::new(Format::TensorFlow);
     let wanted = select(&entries[1..], averages, &mut archive)?;
@@ -68,7 +69,11 @@ fn read_header(header: &[u8]) -> Result<u32, FormatError> {
         match (field, value) {
             (1, Value::Varint(count)) => shards = count,
             (2, Value::Varint(1)) => {
-                return Err(FormatError::unsupported(FORMAT, "header", "was written on a big-endian machine"));
+                return Err(FormatError::unsupported(
+                    FORMAT,
+                    "header",
+                    "was written on a big-endian machine",
+                ));
             }
             _ => {}
         }
@@ -96,11 +101,15 @@ fn select(
     for (name, value) in names {
         let base = name.strip_suffix(AVERAGE);
         match (base, averages) {
-            (Some(_), Averages::Ignore) => archive.ignore(name, "moving average; the trained values were taken"),
+            (Some(_), Averages::Ignore) => {
+                archive.ignore(name, "moving average; the trained values were taken")
+            }
             (None, Averages::Prefer) if averaged.contains(name) => {
                 archive.ignore(name, "trained values; their moving average was taken");
             }
-            _ if SLOTS.iter().any(|slot| name.ends_with(slot)) => archive.ignore(name, "state of an optimiser"),
+            _ if SLOTS.iter().any(|slot| name.ends_with(slot)) => {
+                archive.ignore(name, "state of an optimiser")
+            }
             _ if name == "global_step" => archive.ignore(name, "counts steps"),
             _ => match Entry::parse(name, value)? {
                 Some(entry) => drop(wanted.insert(base.unwrap_or(name).to_string(), entry)),
@@ -127,11 +136,14 @@ impl Entry {
     fn parse(name: &str, bytes: &[u8]) -> Result<Option<Self>, FormatError> {
         let damaged = |problem: &str| FormatError::damaged(FORMAT, format!("variable `{name}`"), problem);
         let mut message = Message::new(FORMAT, bytes);
-        let (mut kind, mut dims, mut shard, mut offset, mut size, mut checksum) = (0, Vec::new(), 0, 0, 0, None);
+        let (mut kind, mut dims, mut shard, mut offset, mut size, mut checksum) =
+            (0, Vec::new(), 0, 0, 0, None);
         while let Some((field, value)) = message.next()? {
             match (field, value) {
                 (1, Value::Varint(code)) => kind = code,
-                (2, Value::Bytes(shape)) => dims = read_shape(shape).map_err(|_| damaged("a senseless shape"))?,
+                (2, Value::Bytes(shape)) => {
+                    dims = read_shape(shape).map_err(|_| damaged("a senseless shape"))?
+                }
                 (3, Value::Varint(number)) => shard = number,
                 (4, Value::Varint(number)) => offset = number,
                 (5, Value::Varint(number)) => size = number,
@@ -177,7 +189,9 @@ fn read_shape(bytes: &[u8]) -> Result<Vec<usize>, FormatError> {
             }
         }
         let size = usize::try_from(size).ok().filter(|_| dims.len() < MAX_DIMS);
-        dims.push(size.ok_or_else(|| FormatError::damaged(FORMAT, "shape", "too many or too large dimensions"))?);
+        dims.push(
+            size.ok_or_else(|| FormatError::damaged(FORMAT, "shape", "too many or too large dimensions"))?,
+        );
     }
     Ok(dims)
 }

@@ -57,15 +57,18 @@ pub fn read(bytes: &[u8], averages: Averages) -> Result<Archive, FormatError> {
 }
 
 /// timm's checkpoints name the model that they are of.
-fn note_architecture(pickle: &Pickle, items: &[(NodeId, NodeId)], archive: &mut Archive) {
+fn note_architecture(pickle: &Pickle, items: Items<'_>, archive: &mut Archive) {
     let architecture = items.iter().find(|(key, _)| pickle.text(*key) == Some("arch"));
     if let Some(text) = architecture.and_then(|(_, value)| pickle.text(*value)) {
         archive.metadata.insert("architecture".into(), text.chars().take(200).collect());
     }
 }
 
+/// Keys and values of a dict.
+type Items<'a> = &'a [(NodeId, NodeId)];
+
 /// Finds the dict of tensors and the keys that lead to it.
-fn state_dict(pickle: &Pickle, averages: Averages) -> Result<(&[(NodeId, NodeId)], String), FormatError> {
+fn state_dict(pickle: &Pickle, averages: Averages) -> Result<(Items<'_>, String), FormatError> {
     let mut at = pickle.root;
     let mut path = Vec::new();
     for _ in 0..MAX_DEPTH {
@@ -86,16 +89,13 @@ fn state_dict(pickle: &Pickle, averages: Averages) -> Result<(&[(NodeId, NodeId)
         Node::List(_) | Node::Tuple(_) => "a list".into(),
         _ => "something else".into(),
     };
-    let problem = format!("expected tensors by name, or a dict with `state_dict`, `model` or `ema`, got {found}");
+    let problem =
+        format!("expected tensors by name, or a dict with `state_dict`, `model` or `ema`, got {found}");
     let place = if path.is_empty() { "pickle".into() } else { format!("`{}`", path.join(".")) };
     Err(FormatError::unsupported(FORMAT, place, problem))
 }
 
-fn inner_dict<'a>(
-    pickle: &'a Pickle,
-    items: &'a [(NodeId, NodeId)],
-    averages: Averages,
-) -> Option<(&'a str, NodeId)> {
+fn inner_dict<'a>(pickle: &'a Pickle, items: Items<'a>, averages: Averages) -> Option<(&'a str, NodeId)> {
     let averaged = AVERAGED.into_iter().filter(|_| averages == Averages::Prefer);
     let find = |wanted: &str| {
         let entry = items.iter().find(|(key, _)| pickle.text(*key) == Some(wanted))?;
@@ -139,7 +139,8 @@ fn needed_elements(spec: &TensorSpec, count: usize) -> Option<u64> {
     if count == 0 {
         return Some(0);
     }
-    let spans = spec.dims.iter().zip(&spec.strides).map(|(dim, stride)| (*dim as u64 - 1).checked_mul(*stride));
+    let spans =
+        spec.dims.iter().zip(&spec.strides).map(|(dim, stride)| (*dim as u64 - 1).checked_mul(*stride));
     spans.into_iter().try_fold(spec.offset, |sum, span| sum.checked_add(span?))?.checked_add(1)
 }
 
@@ -191,7 +192,10 @@ fn legacy(bytes: &[u8]) -> Result<(Pickle, Storages<'_>), FormatError> {
     for key in keys_list {
         let key = keys.text(*key).ok_or_else(|| rest.damaged("a storage key that is no text"))?;
         let element = elements.get(key).ok_or_else(|| {
-            rest.damaged(format!("storage `{}` belongs to no tensor", key.chars().take(64).collect::<String>()))
+            rest.damaged(format!(
+                "storage `{}` belongs to no tensor",
+                key.chars().take(64).collect::<String>()
+            ))
         })?;
         let count = rest.u64()?;
         let size = count.checked_mul(element.size() as u64);
@@ -232,7 +236,8 @@ fn big_endian() -> FormatError {
 fn zipped(bytes: &[u8]) -> Result<(Pickle, Storages<'_>), FormatError> {
     let entries = entries(bytes)?;
     let folder = |name: &String| {
-        let folder = name.strip_suffix("data.pkl").filter(|folder| folder.is_empty() || folder.ends_with('/'));
+        let folder =
+            name.strip_suffix("data.pkl").filter(|folder| folder.is_empty() || folder.ends_with('/'));
         folder.map(str::to_string)
     };
     let found: Vec<String> = entries.keys().filter_map(folder).collect();
@@ -246,9 +251,8 @@ fn zipped(bytes: &[u8]) -> Result<(Pickle, Storages<'_>), FormatError> {
     }
     let pickle = pickle::read(&mut Bytes::new(FORMAT, entries[&format!("{folder}data.pkl")]))?;
     let prefix = format!("{folder}data/");
-    let storages = entries.into_iter().filter_map(|(name, data)| {
-        Some((name.strip_prefix(&prefix)?.to_string(), data))
-    });
+    let storages =
+        entries.into_iter().filter_map(|(name, data)| Some((name.strip_prefix(&prefix)?.to_string(), data)));
     Ok((pickle, storages.collect()))
 }
 
@@ -264,10 +268,14 @@ pub(crate) fn entries(bytes: &[u8]) -> Result<HashMap<String, &[u8]>, FormatErro
         let name = entry.name().map_err(damaged)?.into_owned();
         let place = || format!("archive entry `{}`", name.chars().take(100).collect::<String>());
         if entry.compression() != CompressionMethod::Stored || entry.encrypted() {
-            let problem = "is compressed or encrypted, which torch.save never does; unpack it and save it again";
+            let problem = match name.contains("/code/") {
+                true => "is part of a TorchScript program; save `model.state_dict()` instead",
+                false => "is compressed or encrypted, which torch.save never does; save the weights again",
+            };
             return Err(FormatError::unsupported(FORMAT, place(), problem));
         }
-        let start = entry.data_start().ok_or_else(|| FormatError::damaged(FORMAT, place(), "has no start"))?;
+        let start =
+            entry.data_start().ok_or_else(|| FormatError::damaged(FORMAT, place(), "has no start"))?;
         let mut from = Bytes::new(FORMAT, bytes).at(start)?;
         let data = from.take(entry.size())?;
         total += data.len() as u64;

@@ -65,7 +65,8 @@ mod tests {
 
     #[test]
     fn fields_of_each_kind() {
-        let bytes = [0x08, 0x96, 0x01, 0x12, 0x02, b'h', b'i', 0x1d, 1, 0, 0, 0, 0x21, 0, 0, 0, 0, 0, 0, 0, 0];
+        let bytes =
+            [0x08, 0x96, 0x01, 0x12, 0x02, b'h', b'i', 0x1d, 1, 0, 0, 0, 0x21, 0, 0, 0, 0, 0, 0, 0, 0];
         let mut message = Message::new("test", &bytes);
         let fields: Vec<_> = std::iter::from_fn(|| message.next().unwrap()).collect();
         let want =

@@ -75,7 +75,8 @@ fn of_naming(matched: &Matched<'_>, architecture: &str) -> Convention {
         _ if matched.variant.is_lite => Normalization::Lite,
         _ => Normalization::Imagenet,
     };
-    let told = matched.naming != Naming::Timm || architecture.contains("tf_") || is_torch_trained(architecture);
+    let told =
+        matched.naming != Naming::Timm || architecture.contains("tf_") || is_torch_trained(architecture);
     let assumed = if told { Vec::new() } else { vec!["padding", "bn_eps"] };
     Convention { padding, bn_eps, normalization, assumed }
 }
@@ -118,7 +119,10 @@ pub(super) fn check_target(target: Target, info: &WeightsInfo, variant: &Variant
             })?;
             let eps = if is_large(variant) { 1e-3 } else { 1e-5 };
             require(info.bn_eps == eps, || {
-                format!("--to torchvision: its {name} has a batch-norm epsilon of {eps}, these weights {}", info.bn_eps)
+                format!(
+                    "--to torchvision: its {name} has a batch-norm epsilon of {eps}, these weights {}",
+                    info.bn_eps
+                )
             })
         }
     }

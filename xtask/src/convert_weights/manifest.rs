@@ -53,7 +53,8 @@ fn with_entry(text: &str, file: &str, lines: &[(&str, String)]) -> String {
     match entries.iter_mut().skip(1).find(|entry| is_of_file(entry)) {
         Some(entry) => renew(entry, lines),
         None => {
-            let mut entry = vec![format!("  - name: {}", file.trim_end_matches(".safetensors").replace('_', "-"))];
+            let mut entry =
+                vec![format!("  - name: {}", file.trim_end_matches(".safetensors").replace('_', "-"))];
             renew(&mut entry, lines);
             entries.push(entry);
         }
@@ -76,7 +77,8 @@ fn renew(entry: &mut Vec<String>, lines: &[(&str, String)]) {
 mod tests {
     use super::*;
 
-    const TEXT: &str = "# head\nweights:\n  - name: a\n    file: a.safetensors\n    licence: MIT\n    sha256: old\n";
+    const TEXT: &str =
+        "# head\nweights:\n  - name: a\n    file: a.safetensors\n    licence: MIT\n    sha256: old\n";
 
     #[test]
     fn an_entry_is_renewed_in_place_and_keeps_what_a_person_wrote() {

@@ -55,7 +55,8 @@ impl Variant {
 
 /// `b0` of `tf_efficientnet_b0.ns_jft_in1k` or `tf_efficientnet_b0_ns`.
 fn short_name(name: &str) -> &str {
-    let Some(rest) = name.strip_prefix("tf_efficientnet_").or_else(|| name.strip_prefix("efficientnet_")) else {
+    let Some(rest) = name.strip_prefix("tf_efficientnet_").or_else(|| name.strip_prefix("efficientnet_"))
+    else {
         return name;
     };
     rest.split(['_', '.']).next().unwrap_or(rest)
@@ -191,7 +192,9 @@ impl<'a> Matched<'a> {
 fn unused(naming: Naming, name: &str) -> Option<&'static str> {
     match naming {
         _ if name.ends_with(COUNTER) => Some("counts batches, is not used"),
-        Naming::Keras if name.starts_with("normalization") => Some("input normalisation, kept in the metadata"),
+        Naming::Keras if name.starts_with("normalization") => {
+            Some("input normalisation, kept in the metadata")
+        }
         _ => None,
     }
 }
@@ -225,7 +228,8 @@ impl<'a> Arrays<'a> {
     /// Fitting parameters, less those that do not fit and arrays that are left over.
     fn score(&self, map: &[MappedWeight]) -> i64 {
         let fitting = map.iter().filter(|weight| self.fits(weight)).count() as i64;
-        let present = map.iter().filter(|weight| self.by_name.contains_key(weight.file_name.as_str())).count();
+        let present =
+            map.iter().filter(|weight| self.by_name.contains_key(weight.file_name.as_str())).count();
         2 * fitting - map.len() as i64 - (self.by_name.len() - present) as i64
     }
 }
@@ -247,7 +251,11 @@ fn recognise(archive: &Archive, wanted: &Wanted) -> Result<(Naming, String)> {
         0 => Err(unrecognised(archive, wanted)),
         _ => {
             let prefixes: Vec<_> = found.iter().map(|(_, prefix)| format!("`{prefix}`")).collect();
-            bail!("the file holds {} networks; choose one with --prefix: {}", found.len(), prefixes.join(", "))
+            bail!(
+                "the file holds {} networks; choose one with --prefix: {}",
+                found.len(),
+                prefixes.join(", ")
+            )
         }
     }
 }

@@ -156,7 +156,8 @@ impl Report {
     /// checksum is missing, nothing was written.
     pub(super) fn manifest_entry(&self, file: &str) -> Vec<(&'static str, String)> {
         let source = Path::new(&self.source).file_name().map(|name| name.to_string_lossy().into_owned());
-        let classes = self.classes.map_or("no classifier".to_string(), |classes| format!("{classes} classes"));
+        let classes =
+            self.classes.map_or("no classifier".to_string(), |classes| format!("{classes} classes"));
         let mut lines = vec![
             ("file", file.to_string()),
             ("what", format!("EfficientNet {}, {classes}", self.variant)),

@@ -23,7 +23,10 @@ pub(super) fn run(matched: &Matched<'_>, info: &WeightsInfo, image: Option<&Path
         None => synthetic(side),
     };
     let logits = logits(matched, info, &pixels, side)?;
-    ensure!(logits.iter().all(|logit| logit.is_finite()), "the forward pass gave values that are not numbers");
+    ensure!(
+        logits.iter().all(|logit| logit.is_finite()),
+        "the forward pass gave values that are not numbers"
+    );
     let what = image.map_or("a synthetic image".to_string(), |path| path.display().to_string());
     println!("five best classes of {what} at {side} x {side}, by number:");
     for (class, probability) in best(&logits, 5) {
@@ -83,9 +86,8 @@ fn photograph(path: &Path, side: usize) -> Result<Vec<f32>> {
     let scaled = |size: u32| ((f64::from(size) * factor).round() as u32).max(side as u32);
     let image = image::imageops::resize(&image, scaled(width), scaled(height), FilterType::CatmullRom);
     let (x0, y0) = ((image.width() - side as u32) / 2, (image.height() - side as u32) / 2);
-    let value = |c: usize, y: usize, x: usize| {
-        f32::from(image.get_pixel(x0 + x as u32, y0 + y as u32)[c]) / 255.0
-    };
+    let value =
+        |c: usize, y: usize, x: usize| f32::from(image.get_pixel(x0 + x as u32, y0 + y as u32)[c]) / 255.0;
     Ok(planes(side, value))
 }
 
