@@ -3,14 +3,16 @@
 mod convention;
 mod manifest;
 mod matching;
+mod network;
 mod report;
 mod verify;
 
 use anyhow::{Context, Result, ensure};
-use effnet_backbone::{Naming, Section, weight_map};
+use effnet_backbone::{Naming, Section};
 use matching::{Matched, Wanted};
 use net_formats::safetensors_file::{self, ArrayRef};
 use net_formats::{Averages, Normalization, PaddingMode, WeightsInfo};
+use network::{Names, Variant};
 use report::Report;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -89,6 +91,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let wanted = wanted(arguments)?;
     let matched =
         matching::find(&archive, &wanted).with_context(|| format!("{}", arguments.source.display()))?;
+    let can_verify = arguments.verify.is_none() || matched.variant.spec().is_some();
+    require(can_verify, || "--verify: runs classifiers; check a detector with `effyolo predict`".into())?;
     let convention = convention::find(arguments, &archive, &matched)?;
     let info = WeightsInfo {
         format: WeightsInfo::FORMAT,
@@ -121,16 +125,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
 
 fn wanted(arguments: &Arguments) -> Result<Wanted> {
     let multipliers = arguments.width.zip(arguments.depth);
-    let variants = match &arguments.variant {
-        Some(name) => vec![matching::Variant::named(name, multipliers)?],
-        None => matching::Variant::published(),
-    };
-    Ok(Wanted { variants, prefix: arguments.prefix.clone(), headless: arguments.headless })
+    let named = |name: &String| Variant::named(name, multipliers);
+    let variant = arguments.variant.as_ref().map(named).transpose()?;
+    Ok(Wanted { variant, prefix: arguments.prefix.clone(), headless: arguments.headless })
 }
 
 fn write(arguments: &Arguments, matched: &Matched<'_>, info: &WeightsInfo) -> Result<()> {
-    let target = arguments.to.naming();
-    let map = weight_map(&matched.variant.spec, matched.classes.unwrap_or(0), target);
+    let target = match matched.names {
+        Names::EfficientNet(_) => Names::EfficientNet(arguments.to.naming()),
+        Names::Ultralytics => Names::Ultralytics,
+    };
+    let map = matched.variant.map(target, matched.classes.unwrap_or(0))?;
     let names: BTreeMap<&str, &str> =
         map.iter().map(|weight| (weight.name.as_str(), weight.file_name.as_str())).collect();
     let arrays = matched.weights.iter().map(|weight| {

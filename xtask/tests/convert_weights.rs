@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 use test_support::{Entry, assert_close_to_max, rule_weight};
+use yolo_neck_head::{NeckScale, yolov8};
 
 const TOY: [&str; 6] = ["--variant", "b0", "--width", "0.25", "--depth", "0.4"];
 
@@ -267,7 +268,7 @@ fn other_networks_are_refused_with_what_they_are() {
     let out = folder.path().join("out.safetensors");
     let one = NamedArray { dims: vec![1], values: vec![0.5], stored_as: net_formats::ElementType::F32 };
     let named = |names: &[&str]| names.iter().map(|name| (name.to_string(), one.clone())).collect();
-    let yolo = named(&["model.0.conv.weight", "model.1.conv.weight", "model.22.dfl.conv.weight"]);
+    let yolo = named(&["model.0.conv.weight", "model.1.conv.weight"]);
     assert!(expect_failure(&source(&folder, &yolo), &out, &[]).0.contains("AGPL-3.0"));
     let mobile = named(&["features.0.0.weight", "features.1.conv.0.0.weight"]);
     assert!(expect_failure(&source(&folder, &mobile), &out, &[]).0.contains("the closest"));
@@ -276,4 +277,29 @@ fn other_networks_are_refused_with_what_they_are() {
     let text = folder.path().join("notes.txt");
     std::fs::write(&text, "no weights").unwrap();
     assert!(expect_failure(&text, &out, &[]).0.contains("no weights"));
+}
+
+#[test]
+fn a_stock_yolov8_keeps_its_names_and_its_licence() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out.safetensors");
+    for scale in [NeckScale::N, NeckScale::S] {
+        let detector = yolov8(scale, 7, 0.0).unwrap();
+        let arrays = detector.graph.params().iter().map(|param| {
+            let values = rule_weight("", 6.0, &param.name, &param.dims);
+            let array =
+                NamedArray { dims: param.dims.clone(), values, stored_as: net_formats::ElementType::F32 };
+            (param.name.clone(), array)
+        });
+        let arrays: BTreeMap<_, _> = arrays.collect();
+        let report = expect_success(&source(&folder, &arrays), &out, &[]);
+        assert_eq!(report["variant"], format!("yolov8{}", scale.letter()));
+        assert_eq!((&report["naming"], &report["classes"]), (&"ultralytics".into(), &7.into()));
+        assert_eq!((&report["padding"], &report["normalization"]), (&"symmetric".into(), &"none".into()));
+        assert!(report["notice"].as_str().unwrap().contains("AGPL-3.0"));
+        let written = net_formats::load(&out, Averages::Prefer).unwrap();
+        assert_eq!(written.arrays, arrays);
+        let info = WeightsInfo::from_metadata(&written.metadata[WeightsInfo::METADATA_KEY]).unwrap();
+        assert_eq!(info.notice.as_deref(), report["notice"].as_str());
+    }
 }

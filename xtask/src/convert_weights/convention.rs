@@ -1,6 +1,7 @@
 //! Padding, batch-norm epsilon and input normalisation of a checkpoint: what shapes do not tell.
 
-use super::matching::{Matched, Variant};
+use super::matching::Matched;
+use super::network::{Names, Variant};
 use super::{Arguments, Target, require};
 use anyhow::Result;
 use effnet_backbone::Naming;
@@ -60,25 +61,31 @@ fn architecture(arguments: &Arguments, archive: &Archive) -> String {
 }
 
 fn of_naming(matched: &Matched<'_>, architecture: &str) -> Convention {
+    let Names::EfficientNet(naming) = matched.names else { return stock_yolov8() };
+    let is_lite = matched.variant.is_lite;
     let tensorflow = (PaddingMode::Same, 1e-3);
     let torch = (PaddingMode::Symmetric, 1e-5);
-    let (padding, bn_eps) = match matched.naming {
+    let (padding, bn_eps) = match naming {
         Naming::Torchvision if is_large(&matched.variant) => (PaddingMode::Symmetric, 1e-3),
         Naming::Torchvision => torch,
         // The files that timm and this project call `efficientnet_lite<n>` are ports of TensorFlow's.
-        Naming::Timm if is_torch_trained(architecture) && !matched.variant.is_lite => torch,
+        Naming::Timm if is_torch_trained(architecture) && !is_lite => torch,
         _ => tensorflow,
     };
-    let normalization = match matched.naming {
+    let normalization = match naming {
         _ if is_adversarial(architecture) => Normalization::Lite,
-        Naming::TensorFlow | Naming::Keras if matched.variant.is_lite => Normalization::LiteTensorflow,
-        _ if matched.variant.is_lite => Normalization::Lite,
+        Naming::TensorFlow | Naming::Keras if is_lite => Normalization::LiteTensorflow,
+        _ if is_lite => Normalization::Lite,
         _ => Normalization::Imagenet,
     };
-    let told =
-        matched.naming != Naming::Timm || architecture.contains("tf_") || is_torch_trained(architecture);
+    let told = naming != Naming::Timm || architecture.contains("tf_") || is_torch_trained(architecture);
     let assumed = if told { Vec::new() } else { vec!["padding", "bn_eps"] };
     Convention { padding, bn_eps, normalization, assumed }
+}
+
+fn stock_yolov8() -> Convention {
+    let (padding, normalization) = (PaddingMode::Symmetric, Normalization::None);
+    Convention { padding, bn_eps: 1e-3, normalization, assumed: Vec::new() }
 }
 
 /// timm calls what it trained itself `efficientnet_b0`, and what it took from TensorFlow `tf_efficientnet_b0`.
@@ -99,6 +106,9 @@ fn is_large(variant: &Variant) -> bool {
 /// Fails where the names of another tool would make it run the weights wrongly.
 pub(super) fn check_target(target: Target, info: &WeightsInfo, variant: &Variant) -> Result<()> {
     let same = info.padding == PaddingMode::Same;
+    require(target == Target::Timm || variant.spec().is_some(), || {
+        "--to: those names exist for EfficientNets only; this is a YOLOv8 detector".into()
+    })?;
     match target {
         Target::Timm => Ok(()),
         Target::Lukemelas => require(same && info.bn_eps == 1e-3, || {

@@ -1,6 +1,7 @@
 //! Finds out which network a file holds, and which array is which parameter.
 
 use super::is_optional;
+use super::network::{Names, Variant};
 use anyhow::{Context, Result, bail};
 use effnet_backbone::{Layout, MappedWeight, Naming, Section, weight_map};
 use effnet_scaling::NetworkSpec;
@@ -13,59 +14,13 @@ pub(super) const AGPL_NOTICE: &str = "The names are those of Ultralytics YOLO, w
     AGPL-3.0 (or a commercial licence of theirs); that licence stays with the converted file.";
 /// Counted by PyTorch beside running statistics; nothing here needs it.
 const COUNTER: &str = "num_batches_tracked";
-
-/// A network that a file may hold.
-#[derive(Debug, Clone)]
-pub(super) struct Variant {
-    /// `b0`, or `b0 x 0.25 x 0.4` with multipliers.
-    pub(super) name: String,
-    pub(super) spec: NetworkSpec,
-    pub(super) is_lite: bool,
-    /// Side of the training images; `None` where nobody published it.
-    pub(super) resolution: Option<usize>,
-}
-
-impl Variant {
-    /// All published variants.
-    pub(super) fn published() -> Vec<Self> {
-        effnet_scaling::Variant::ALL.iter().map(Self::of).collect()
-    }
-
-    /// A variant by name, also timm's full ones; with multipliers, its baseline scaled by them.
-    pub(super) fn named(name: &str, multipliers: Option<(f64, f64)>) -> Result<Self> {
-        let published = effnet_scaling::Variant::find(short_name(name))?;
-        let Some((width, depth)) = multipliers else { return Ok(Self::of(&published)) };
-        Ok(Variant {
-            name: format!("{} x {width} x {depth}", published.name),
-            spec: published.baseline().scaled(width, depth)?,
-            is_lite: published.is_lite(),
-            resolution: None,
-        })
-    }
-
-    fn of(published: &effnet_scaling::Variant) -> Self {
-        Variant {
-            name: published.name.into(),
-            spec: published.network(),
-            is_lite: published.is_lite(),
-            resolution: Some(published.resolution),
-        }
-    }
-}
-
-/// `b0` of `tf_efficientnet_b0.ns_jft_in1k` or `tf_efficientnet_b0_ns`.
-fn short_name(name: &str) -> &str {
-    let Some(rest) = name.strip_prefix("tf_efficientnet_").or_else(|| name.strip_prefix("efficientnet_"))
-    else {
-        return name;
-    };
-    rest.split(['_', '.']).next().unwrap_or(rest)
-}
+/// Has as many elements as a YOLOv8 detector has classes.
+const DETECTOR_CLASSES: &str = "model.22.cv3.0.2.bias";
 
 /// What the user asks for.
 #[derive(Debug)]
 pub(super) struct Wanted {
-    pub(super) variants: Vec<Variant>,
+    pub(super) variant: Option<Variant>,
     pub(super) prefix: Option<String>,
     pub(super) headless: bool,
 }
@@ -83,7 +38,7 @@ pub(super) struct Weight<'a> {
 #[derive(Debug)]
 pub(super) struct Matched<'a> {
     pub(super) variant: Variant,
-    pub(super) naming: Naming,
+    pub(super) names: Names,
     pub(super) prefix: String,
     pub(super) classes: Option<usize>,
     pub(super) weights: Vec<Weight<'a>>,
@@ -102,35 +57,39 @@ pub(super) struct Matched<'a> {
 impl Matched<'_> {
     /// Name of the naming in reports: ours has a prefix that no other tool writes.
     pub(super) fn naming_name(&self) -> &'static str {
-        let ours = self.naming == Naming::Timm && self.prefix == "backbone.";
-        if ours { "effyolo" } else { self.naming.name() }
+        let ours = self.names == Names::EfficientNet(Naming::Timm) && self.prefix == "backbone.";
+        if ours { "effyolo" } else { self.names.name() }
     }
 }
 
 /// Matches a file against the networks that are wanted and takes the one that fits best.
 pub(super) fn find<'a>(archive: &'a Archive, wanted: &Wanted) -> Result<Matched<'a>> {
-    let (naming, prefix) = recognise(archive, wanted)?;
+    let (names, prefix) = recognise(archive, wanted)?;
     let arrays = Arrays::new(archive, &prefix);
-    let classes = arrays.classes(naming);
-    let maps = wanted.variants.iter().map(|variant| {
-        let map = weight_map(&variant.spec, classes.unwrap_or(0), naming);
-        (arrays.score(&map), variant, map)
-    });
-    let (_, variant, map) = maps
-        .reduce(|best, next| if next.0 > best.0 { next } else { best })
-        .context("no variant to compare with")?;
+    let classes = arrays.classes(names);
+    let candidates =
+        wanted.variant.clone().map_or_else(|| Variant::published(names), |variant| vec![variant]);
+    let mut best: Option<(i64, Variant, Vec<MappedWeight>)> = None;
+    for variant in candidates {
+        let map = variant.map(names, classes.unwrap_or(0))?;
+        let score = arrays.score(&map);
+        if best.as_ref().is_none_or(|(other, ..)| score > *other) {
+            best = Some((score, variant, map));
+        }
+    }
+    let (_, variant, map) = best.context("no variant to compare with")?;
     let fitting = map.iter().filter(|weight| arrays.fits(weight)).count();
     if fitting * 2 < map.len() {
         bail!(
-            "the names are {naming}'s, but the arrays are not those of an EfficientNet: the closest, {}, has {} \
+            "the names are {names}'s, but the arrays are not those of a known network: the closest, {}, has {} \
              parameters and {fitting} of them fit; give --variant, or --width and --depth, if it is another one",
             variant.name,
             map.len()
         );
     }
     let mut matched = Matched {
-        variant: variant.clone(),
-        naming,
+        variant,
+        names,
         classes,
         weights: Vec::new(),
         missing: Vec::new(),
@@ -178,7 +137,7 @@ impl<'a> Matched<'a> {
         for name in archive.arrays.keys() {
             match name.strip_prefix(self.prefix.as_str()) {
                 Some(rest) if known.contains(rest) => {}
-                rest => match unused(self.naming, rest.unwrap_or(name)) {
+                rest => match unused(self.names, rest.unwrap_or(name)) {
                     Some(reason) => self.ignored.push(Ignored { name: name.clone(), reason }),
                     None => self.unexpected.push(name.clone()),
                 },
@@ -189,10 +148,11 @@ impl<'a> Matched<'a> {
 }
 
 /// Why an array of a whole file of that naming is no parameter of the network; `None` for one that nobody knows.
-fn unused(naming: Naming, name: &str) -> Option<&'static str> {
-    match naming {
+fn unused(names: Names, name: &str) -> Option<&'static str> {
+    let is_keras = names == Names::EfficientNet(Naming::Keras);
+    match name {
         _ if name.ends_with(COUNTER) => Some("counts batches, is not used"),
-        Naming::Keras if name.starts_with("normalization") => {
+        _ if is_keras && name.starts_with("normalization/") => {
             Some("input normalisation, kept in the metadata")
         }
         _ => None,
@@ -210,7 +170,10 @@ impl<'a> Arrays<'a> {
         Arrays { by_name: archive.arrays.iter().filter_map(below).collect() }
     }
 
-    fn classes(&self, naming: Naming) -> Option<usize> {
+    fn classes(&self, names: Names) -> Option<usize> {
+        let Names::EfficientNet(naming) = names else {
+            return self.by_name.get(DETECTOR_CLASSES)?.dims.first().copied();
+        };
         let map = weight_map(&NetworkSpec::b0(), 0, naming);
         let mut classifier = map.iter().filter(|weight| weight.section == Section::Classifier);
         classifier.find_map(|weight| {
@@ -234,15 +197,15 @@ impl<'a> Arrays<'a> {
     }
 }
 
-/// Naming and prefix of the one EfficientNet in a file.
-fn recognise(archive: &Archive, wanted: &Wanted) -> Result<(Naming, String)> {
+/// Names of the one network in a file and what stands before them.
+fn recognise(archive: &Archive, wanted: &Wanted) -> Result<(Names, String)> {
     let mut found = Vec::new();
     for name in archive.arrays.keys() {
-        for naming in Naming::ALL {
-            let Some(prefix) = name.strip_suffix(naming.marker()) else { continue };
+        for names in Names::all() {
+            let Some(prefix) = name.strip_suffix(names.marker()) else { continue };
             let whole = prefix.is_empty() || prefix.ends_with(['.', '/']);
             if whole && wanted.prefix.as_ref().is_none_or(|wanted| wanted == prefix) {
-                found.push((naming, prefix.to_string()));
+                found.push((names, prefix.to_string()));
             }
         }
     }
@@ -261,8 +224,7 @@ fn recognise(archive: &Archive, wanted: &Wanted) -> Result<(Naming, String)> {
 }
 
 fn unrecognised(archive: &Archive, wanted: &Wanted) -> anyhow::Error {
-    let markers: Vec<_> =
-        Naming::ALL.iter().map(|naming| format!("`{}` ({naming})", naming.marker())).collect();
+    let markers: Vec<_> = Names::all().map(|names| format!("`{}` ({names})", names.marker())).collect();
     let names: Vec<_> = archive.arrays.keys().take(6).map(|name| format!("`{name}`")).collect();
     let below = wanted.prefix.as_ref().map(|prefix| format!(" below `{prefix}`")).unwrap_or_default();
     let hint = match notice(archive) {
@@ -275,7 +237,7 @@ fn unrecognised(archive: &Archive, wanted: &Wanted) -> anyhow::Error {
         None => String::new(),
     };
     anyhow::anyhow!(
-        "expected an EfficientNet{below}, recognised by its stem {}; got {} arrays{}{}{hint}",
+        "expected an EfficientNet or a stock YOLOv8{below}, recognised by {}; got {} arrays{}{}{hint}",
         markers.join(", "),
         archive.arrays.len(),
         if names.is_empty() { "" } else { ": " },

@@ -92,6 +92,11 @@ impl Report {
         }
     }
 
+    fn network(&self) -> String {
+        let family = if self.naming == "ultralytics" { "" } else { "EfficientNet " };
+        format!("{family}{}", self.variant)
+    }
+
     /// True if every parameter was found in the right dimensions.
     pub(super) fn is_complete(&self) -> bool {
         self.missing.is_empty() && self.misshaped.is_empty()
@@ -113,7 +118,7 @@ impl fmt::Display for Report {
         if let Some(key) = &self.taken_from {
             write!(f, ", taken from `{key}`")?;
         }
-        writeln!(f, "\nEfficientNet {}, {classes} classes", self.variant)?;
+        writeln!(f, "\n{}, {classes} classes", self.network())?;
         writeln!(
             f,
             "padding {}, batch-norm epsilon {}, input normalisation {}",
@@ -160,9 +165,9 @@ impl Report {
             self.classes.map_or("no classifier".to_string(), |classes| format!("{classes} classes"));
         let mut lines = vec![
             ("file", file.to_string()),
-            ("what", format!("EfficientNet {}, {classes}", self.variant)),
+            ("what", format!("{}, {classes}", self.network())),
             ("source", format!("{} ({}, {} names)", source.unwrap_or_default(), self.format, self.naming)),
-            ("names", "timm".to_string()),
+            ("names", if self.naming == "ultralytics" { self.naming } else { "timm" }.to_string()),
             ("padding", self.padding.to_string()),
             ("bn_eps", format!("{:e}", self.bn_eps)),
             ("normalize", self.normalization.to_string()),

@@ -36,17 +36,13 @@ pub(super) fn run(matched: &Matched<'_>, info: &WeightsInfo, image: Option<&Path
 }
 
 /// Class scores of RGB values in `[0, 1]`, `[3, side, side]`.
-pub(super) fn logits(
-    matched: &Matched<'_>,
-    info: &WeightsInfo,
-    pixels: &[f32],
-    side: usize,
-) -> Result<Vec<f32>> {
+fn logits(matched: &Matched<'_>, info: &WeightsInfo, pixels: &[f32], side: usize) -> Result<Vec<f32>> {
     let classes = info.classes.context("without a classifier there are no classes to verify")?;
+    let spec = matched.variant.spec().context("only an EfficientNet is run")?;
     let normalization =
         info.normalization.mean_std().map(|(mean, std)| InputNormalization::from_mean_std(mean, std));
     let network = EfficientNet::new(EfficientNetConfig {
-        spec: matched.variant.spec.clone(),
+        spec: spec.clone(),
         padding: match info.padding {
             PaddingMode::Same => Padding::Same,
             PaddingMode::Symmetric => Padding::Symmetric,
@@ -57,7 +53,7 @@ pub(super) fn logits(
         dropout: 0.0,
         normalization,
         prefix: String::new(),
-        reductions: vec![matched.variant.spec.reductions().len()],
+        reductions: vec![spec.reductions().len()],
     });
     let mut builder = Builder::new();
     let input = builder.input("image", 3)?;
