@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use effnet_backbone::{Naming, Section};
 use matching::{Matched, Wanted};
 use net_formats::safetensors_file::{self, ArrayRef};
-use net_formats::{Averages, Normalization, PaddingMode, WeightsInfo};
+use net_formats::{Archive, Averages, Normalization, PaddingMode, WeightsInfo};
 use network::{Names, Variant};
 use report::Report;
 use std::collections::BTreeMap;
@@ -88,7 +88,7 @@ impl Target {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let averages = if arguments.raw { Averages::Ignore } else { Averages::Prefer };
     let archive = net_formats::load(&arguments.source, averages)?;
-    let wanted = wanted(arguments)?;
+    let wanted = wanted(arguments, &archive)?;
     let matched =
         matching::find(&archive, &wanted).with_context(|| format!("{}", arguments.source.display()))?;
     let can_verify = arguments.verify.is_none() || matched.variant.spec().is_some();
@@ -105,6 +105,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         notice: matched.notice.map(str::to_string),
     };
     let mut report = Report::new(&arguments.source, &archive, &matched, &info);
+    report.written_names = written_names(arguments, &matched).name();
     report.assumed = convention.assumed.clone();
     if report.is_complete() {
         convention::check_target(arguments.to, &info, &matched.variant)?;
@@ -123,19 +124,25 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn wanted(arguments: &Arguments) -> Result<Wanted> {
+/// The variant is the user's, or that of a detector of ours; otherwise shapes tell.
+fn wanted(arguments: &Arguments, archive: &Archive) -> Result<Wanted> {
     let multipliers = arguments.width.zip(arguments.depth);
-    let named = |name: &String| Variant::named(name, multipliers);
-    let variant = arguments.variant.as_ref().map(named).transpose()?;
+    let variant = match &arguments.variant {
+        Some(name) => Some(Variant::named(name, multipliers)?),
+        None => convention::trained_backbone(archive)?.map(|backbone| Variant::of_backbone(&backbone)),
+    };
     Ok(Wanted { variant, prefix: arguments.prefix.clone(), headless: arguments.headless })
 }
 
-fn write(arguments: &Arguments, matched: &Matched<'_>, info: &WeightsInfo) -> Result<()> {
-    let target = match matched.names {
+fn written_names(arguments: &Arguments, matched: &Matched<'_>) -> Names {
+    match matched.names {
         Names::EfficientNet(_) => Names::EfficientNet(arguments.to.naming()),
         Names::Ultralytics => Names::Ultralytics,
-    };
-    let map = matched.variant.map(target, matched.classes.unwrap_or(0))?;
+    }
+}
+
+fn write(arguments: &Arguments, matched: &Matched<'_>, info: &WeightsInfo) -> Result<()> {
+    let map = matched.variant.map(written_names(arguments, matched), matched.classes.unwrap_or(0))?;
     let names: BTreeMap<&str, &str> =
         map.iter().map(|weight| (weight.name.as_str(), weight.file_name.as_str())).collect();
     let arrays = matched.weights.iter().map(|weight| {

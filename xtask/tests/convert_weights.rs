@@ -303,3 +303,22 @@ fn a_stock_yolov8_keeps_its_names_and_its_licence() {
         assert_eq!(info.notice.as_deref(), report["notice"].as_str());
     }
 }
+
+#[test]
+fn a_detector_of_ours_gives_its_backbone_with_the_conventions_of_its_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out.safetensors");
+    let spec = NetworkSpec::b0().scaled(0.5, 0.5).unwrap();
+    let arrays = rule_arrays(&spec, 2, Naming::Timm, 6.0);
+    let arrays: BTreeMap<_, _> =
+        arrays.into_iter().map(|(name, array)| (format!("backbone.{name}"), array)).collect();
+    let model = "task: detect\nbackbone: {name: efficientnet-b0, width: 0.5, depth: 0.5, padding: symmetric, bn_eps: 0.002, \
+                 normalize: imagenet, levels: [3, 4, 5]}\nneck: {scale: n}\nclasses: 2\n";
+    let card = serde_json::json!({"format": 1, "model": model}).to_string();
+    let path = folder.path().join("best.safetensors");
+    save(&path, &arrays, Some(("effyolo", &card)));
+    let report = expect_success(&path, &out, &[]);
+    assert_eq!((&report["naming"], &report["variant"]), (&"effyolo".into(), &"b0 x 0.5 x 0.5".into()));
+    assert_eq!((&report["padding"], &report["bn_eps"]), (&"symmetric".into(), &0.002.into()));
+    assert_eq!((&report["normalization"], &report["assumed"]), (&"imagenet".into(), &serde_json::json!([])));
+}

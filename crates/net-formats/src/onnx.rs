@@ -172,3 +172,59 @@ fn element(code: u64) -> Option<ElementType> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn field(number: u8, content: &[u8]) -> Vec<u8> {
+        let len = content.len();
+        [&[number << 3 | 2, len as u8 | 0x80, (len >> 7) as u8], content].concat()
+    }
+
+    fn model(initializers: &[Vec<u8>]) -> Vec<u8> {
+        let graph: Vec<u8> = initializers.iter().flat_map(|tensor| field(5, tensor)).collect();
+        [vec![0x08, 8], field(7, &graph)].concat()
+    }
+
+    fn tensor(kind: u8, name: &str, data: Vec<u8>) -> Vec<u8> {
+        [vec![0x10, kind], field(1, &[2]), field(8, name.as_bytes()), data].concat()
+    }
+
+    #[test]
+    fn numbers_in_each_of_their_fields() {
+        let floats = [1.5f32, -2.0].map(f32::to_le_bytes).concat();
+        let doubles = [1.5f64, -2.0].map(f64::to_le_bytes).concat();
+        let file = model(&[
+            tensor(1, "raw", field(9, &floats)),
+            tensor(1, "floats", field(4, &floats)),
+            tensor(11, "doubles", field(10, &doubles)),
+            tensor(10, "halves", field(5, &[0x80, 0x78, 0x80, 0x80, 0x03])),
+            tensor(7, "integers", field(7, &[3, 4])),
+            tensor(8, "strings", Vec::new()),
+        ]);
+        let archive = read(&file).unwrap();
+        for name in ["raw", "floats", "doubles"] {
+            assert_eq!(archive.arrays[name].values, [1.5, -2.0], "{name}");
+            assert_eq!(archive.arrays[name].dims, [2]);
+        }
+        assert_eq!(archive.arrays["halves"].values, [1.0, -2.0]);
+        assert_eq!(archive.arrays["integers"].values, [3.0, 4.0]);
+        assert_eq!(archive.ignored[0].name, "strings");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_an_error() {
+        let raw = field(9, &[0; 8]);
+        let cases = [
+            ("numbers for", model(&[tensor(1, "w", Vec::new())])),
+            ("bytes for", model(&[tensor(1, "w", field(9, &[0; 4]))])),
+            ("occurs twice", model(&[tensor(1, "w", raw.clone()), tensor(1, "w", raw)])),
+            ("another file", model(&[tensor(1, "w", field(13, b""))])),
+        ];
+        for (want, file) in cases {
+            let error = read(&file).unwrap_err().to_string();
+            assert!(error.contains(want), "{want}: {error}");
+        }
+    }
+}

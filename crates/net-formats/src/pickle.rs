@@ -12,7 +12,7 @@ use std::collections::HashMap;
 
 pub(crate) const FORMAT: &str = "PyTorch";
 /// Opcodes of one pickle; a state dict needs about thirty a tensor.
-const MAX_OPCODES: u64 = 8_000_000;
+const MAX_OPCODES: u64 = 4_000_000;
 
 /// Index of a node in its [`Pickle`].
 pub(crate) type NodeId = usize;
@@ -27,8 +27,8 @@ pub(crate) enum Node {
     List(Vec<NodeId>),
     Dict(Vec<(NodeId, NodeId)>),
     Global(Global),
-    Storage(Storage),
-    Tensor(TensorSpec),
+    Storage(Box<Storage>),
+    Tensor(Box<TensorSpec>),
 }
 
 /// What the allowed names stand for.
@@ -329,7 +329,7 @@ impl Machine<'_> {
         let node = match global {
             Global::Inert => Node::Inert,
             Global::Dict => self.dict(arguments_id)?,
-            Global::RebuildTensor => Node::Tensor(self.tensor(arguments)?),
+            Global::RebuildTensor => Node::Tensor(self.tensor(arguments)?.into()),
             Global::RebuildParameter => match arguments.first().map(|id| &self.nodes[*id]) {
                 Some(Node::Tensor(tensor)) => Node::Tensor(tensor.clone()),
                 _ => return Err(self.bytes.damaged("a parameter without its tensor")),
@@ -368,7 +368,7 @@ impl Machine<'_> {
         }
         let dims = dims.into_iter().map(usize::try_from).collect::<Result<_, _>>();
         let dims = dims.map_err(|_| self.bytes.damaged("a dimension that does not fit this machine"))?;
-        Ok(TensorSpec { storage: storage.clone(), offset, dims, strides })
+        Ok(TensorSpec { storage: Storage::clone(storage), offset, dims, strides })
     }
 
     fn numbers(&self, node: Option<&Node>) -> Result<Vec<u64>, FormatError> {
@@ -407,7 +407,7 @@ impl Machine<'_> {
         }
         let len = u64::try_from(*len).map_err(|_| self.bytes.damaged("a storage of negative length"))?;
         let storage = Storage { key: key.clone(), element: *element, len };
-        self.push(Node::Storage(storage))
+        self.push(Node::Storage(storage.into()))
     }
 
     fn memo_index(&mut self, opcode: u8) -> Result<u64, FormatError> {

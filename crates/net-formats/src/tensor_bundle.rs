@@ -212,3 +212,125 @@ fn element(code: u64) -> Option<ElementType> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn varint(mut number: u64) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while number > 0x7f {
+            bytes.push(number as u8 | 0x80);
+            number >>= 7;
+        }
+        bytes.push(number as u8);
+        bytes
+    }
+
+    fn field(number: u8, value: u64) -> Vec<u8> {
+        [vec![number << 3], varint(value)].concat()
+    }
+
+    fn nested(number: u8, content: &[u8]) -> Vec<u8> {
+        [vec![number << 3 | 2], varint(content.len() as u64), content.to_vec()].concat()
+    }
+
+    /// Appends a block and gives its handle.
+    fn block(table: &mut Vec<u8>, entries: &[(&str, Vec<u8>)], snappy: bool) -> Vec<u8> {
+        let mut data = Vec::new();
+        let mut last = "";
+        for (key, value) in entries {
+            let shared = key.bytes().zip(last.bytes()).take_while(|(a, b)| a == b).count();
+            data.extend([varint(shared as u64), varint((key.len() - shared) as u64)].concat());
+            data.extend(varint(value.len() as u64));
+            data.extend(&key.as_bytes()[shared..]);
+            data.extend(value);
+            last = key;
+        }
+        data.extend([0, 0, 0, 0, 1, 0, 0, 0]);
+        if snappy {
+            data = snap::raw::Encoder::new().compress_vec(&data).unwrap();
+        }
+        let handle = [varint(table.len() as u64), varint(data.len() as u64)].concat();
+        data.push(snappy.into());
+        let checksum = crc32c::masked(&data);
+        table.extend(data);
+        table.extend(checksum.to_le_bytes());
+        handle
+    }
+
+    fn table(entries: &[(&str, Vec<u8>)], snappy: bool) -> Vec<u8> {
+        let mut table = Vec::new();
+        let (first, second) = entries.split_at(entries.len() / 2);
+        let handles = [first, second].map(|part| block(&mut table, part, snappy));
+        let index = handles.map(|handle| ("k", handle));
+        let index = block(&mut table, &index, false);
+        let mut footer = [vec![0, 0], index].concat();
+        footer.resize(40, 0);
+        table.extend(footer);
+        table.extend(0xdb47_7524_8b80_fb57u64.to_le_bytes());
+        table
+    }
+
+    fn entry(kind: u64, dims: &[u64], shard: u64, offset: u64, data: &[u8]) -> Vec<u8> {
+        let dims: Vec<u8> = dims.iter().flat_map(|dim| nested(2, &field(1, *dim))).collect();
+        let mut bytes = [field(1, kind), nested(2, &dims), field(3, shard), field(4, offset)].concat();
+        bytes.extend(field(5, data.len() as u64));
+        bytes.push(6 << 3 | 5);
+        bytes.extend(crc32c::masked(data).to_le_bytes());
+        bytes
+    }
+
+    fn read_table(table: &[u8], shards: &[Vec<u8>]) -> Result<Archive, FormatError> {
+        read(table, Averages::Prefer, |shard, _| Ok(shards[shard as usize].clone()))
+    }
+
+    #[test]
+    fn compressed_blocks_several_shards_and_half_precision() {
+        let (floats, halves) = ([1f32, -2.0].map(f32::to_le_bytes).concat(), [0x00, 0x3c, 0x00, 0xc0]);
+        let entries = [
+            ("", field(1, 2)),
+            ("block/bias", entry(1, &[2], 0, 4, &floats)),
+            ("block/bias/Momentum", entry(1, &[2], 0, 4, &floats)),
+            ("block/kernel", entry(19, &[1, 2], 1, 0, &halves)),
+            ("label", entry(7, &[1], 1, 0, b"text")),
+        ];
+        let shards = [[vec![9; 4], floats].concat(), halves.to_vec()];
+        for snappy in [false, true] {
+            let archive = read_table(&table(&entries, snappy), &shards).unwrap();
+            assert_eq!(archive.arrays["block/bias"].values, [1.0, -2.0]);
+            assert_eq!(archive.arrays["block/kernel"].dims, [1, 2]);
+            assert_eq!(archive.arrays["block/kernel"].values, [1.0, -2.0]);
+            let ignored: Vec<_> = archive.ignored.iter().map(|ignored| ignored.name.as_str()).collect();
+            assert_eq!(ignored, ["block/bias/Momentum", "label"]);
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_an_error() {
+        let data = 1f32.to_le_bytes();
+        let cases = [
+            ("bytes", entry(1, &[2], 0, 0, &data)),
+            ("expected 4 bytes", entry(1, &[1], 0, 2, &data)),
+            ("checksum", entry(1, &[1], 0, 0, &2f32.to_le_bytes())),
+            ("beyond the 1", entry(1, &[1], 3, 0, &data)),
+            ("slices", [entry(1, &[1], 0, 0, &data), nested(7, b"")].concat()),
+            ("elements", entry(1, &[1 << 40, 1 << 40], 0, 0, &data)),
+        ];
+        for (want, entry) in cases {
+            let table = table(&[("", field(1, 1)), ("w", entry)], false);
+            let error = read_table(&table, &[data.to_vec()]).unwrap_err().to_string();
+            assert!(error.contains(want), "{want}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_index_is_an_error() {
+        let good = table(&[("", field(1, 1)), ("w", entry(1, &[1], 0, 0, &1f32.to_le_bytes()))], true);
+        for at in 0..good.len() - 48 {
+            let mut bytes = good.clone();
+            bytes[at] ^= 0x10;
+            assert!(read_table(&bytes, &[1f32.to_le_bytes().to_vec()]).is_err(), "byte {at}");
+        }
+    }
+}

@@ -3,9 +3,15 @@
 use super::matching::Matched;
 use super::network::{Names, Variant};
 use super::{Arguments, Target, require};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use effnet_backbone::Naming;
+use effyolo_config::{BackboneSpec, EfficientNetSpec, ModelSpec};
 use net_formats::{Archive, Normalization, PaddingMode, WeightsInfo};
+use net_graph::Padding;
+use serde_json::Value;
+
+/// Key of the metadata that `effyolo train` writes.
+const MODEL_CARD: &str = "effyolo";
 
 /// How a checkpoint was trained.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,14 +25,15 @@ pub(super) struct Convention {
 
 /// Options first; then what the file says of itself; then what its naming means.
 pub(super) fn find(arguments: &Arguments, archive: &Archive, matched: &Matched<'_>) -> Result<Convention> {
-    let mut convention = match recorded(archive)? {
-        Some(info) => Convention {
+    let mut convention = match (recorded(archive)?, trained_backbone(archive)?) {
+        (Some(info), _) => Convention {
             padding: info.padding,
             bn_eps: info.bn_eps,
             normalization: info.normalization,
             assumed: Vec::new(),
         },
-        None => of_naming(matched, &architecture(arguments, archive)),
+        (None, Some(backbone)) => of_backbone(&backbone),
+        (None, None) => of_naming(matched, &architecture(arguments, archive)),
     };
     let assumed = &mut convention.assumed;
     let mut given = |what| assumed.retain(|other| *other != what);
@@ -50,6 +57,33 @@ pub(super) fn find(arguments: &Arguments, archive: &Archive, matched: &Matched<'
 fn recorded(archive: &Archive) -> Result<Option<WeightsInfo>> {
     let text = archive.metadata.get(WeightsInfo::METADATA_KEY);
     Ok(text.map(|text| WeightsInfo::from_metadata(text)).transpose()?)
+}
+
+/// The backbone of a detector that `effyolo train` wrote.
+pub(super) fn trained_backbone(archive: &Archive) -> Result<Option<EfficientNetSpec>> {
+    let Some(card) = archive.metadata.get(MODEL_CARD) else { return Ok(None) };
+    let card: Value = serde_json::from_str(card).with_context(|| format!("metadata `{MODEL_CARD}`"))?;
+    let Some(model) = card["model"].as_str() else { return Ok(None) };
+    match ModelSpec::from_yaml(model, "the file's model")?.backbone {
+        BackboneSpec::EfficientNet(backbone) => Ok(Some(backbone)),
+        BackboneSpec::Csp(_) => Ok(None),
+    }
+}
+
+fn of_backbone(backbone: &EfficientNetSpec) -> Convention {
+    Convention {
+        padding: match backbone.padding {
+            Padding::Same => PaddingMode::Same,
+            Padding::Symmetric => PaddingMode::Symmetric,
+        },
+        bn_eps: backbone.bn_eps,
+        normalization: match backbone.normalization {
+            effyolo_config::Normalization::None => Normalization::None,
+            effyolo_config::Normalization::Imagenet => Normalization::Imagenet,
+            effyolo_config::Normalization::Lite => Normalization::Lite,
+        },
+        assumed: Vec::new(),
+    }
 }
 
 /// timm's name of the model, from the option, the checkpoint itself, or the name of the file.

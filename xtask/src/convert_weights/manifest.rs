@@ -38,8 +38,10 @@ pub(super) fn note(out: &Path, report: &Report) -> Result<()> {
     written.and_then(|()| fs::rename(&temporary, &path)).with_context(|| path.display().to_string())
 }
 
-/// The list with the entry of `file` replaced in place, or the entry added at its end. What an entry says beyond
-/// the report (licence, copyright, what it is) was written by a person and stays.
+/// Keys that a person may word better than this command: they are only set where an entry lacks them.
+const WORDED: [&str; 2] = ["what", "source"];
+
+/// The list with the entry of `file` renewed in place, or added at its end.
 fn with_entry(text: &str, file: &str, lines: &[(&str, String)]) -> String {
     let start_of_entry = |line: &str| line.starts_with("  - ");
     let mut entries: Vec<Vec<String>> = vec![Vec::new()];
@@ -49,12 +51,13 @@ fn with_entry(text: &str, file: &str, lines: &[(&str, String)]) -> String {
         }
         entries.last_mut().expect("starts with one").push(line.to_string());
     }
-    let is_of_file = |entry: &Vec<String>| entry.iter().any(|line| line.trim() == format!("file: {file}"));
+    let is_of_file =
+        |entry: &Vec<String>| entry.iter().any(|line| line.trim() == format!("file: {}", plain(file)));
     match entries.iter_mut().skip(1).find(|entry| is_of_file(entry)) {
         Some(entry) => renew(entry, lines),
         None => {
-            let mut entry =
-                vec![format!("  - name: {}", file.trim_end_matches(".safetensors").replace('_', "-"))];
+            let name = file.trim_end_matches(".safetensors").replace('_', "-");
+            let mut entry = vec![format!("  - name: {}", plain(&name))];
             renew(&mut entry, lines);
             entries.push(entry);
         }
@@ -65,11 +68,22 @@ fn with_entry(text: &str, file: &str, lines: &[(&str, String)]) -> String {
 /// Sets the lines of an entry by key.
 fn renew(entry: &mut Vec<String>, lines: &[(&str, String)]) {
     for (key, value) in lines {
-        let line = format!("    {key}: {value}");
+        let line = format!("    {key}: {}", plain(value));
         match entry.iter_mut().find(|old| old.trim_start().starts_with(&format!("{key}:"))) {
+            Some(_) if WORDED.contains(key) => {}
             Some(old) => *old = line,
             None => entry.push(line),
         }
+    }
+}
+
+/// A YAML scalar: bare where nothing in it could mean something else.
+fn plain(text: &str) -> String {
+    let is_bare = |c: char| c.is_ascii_alphanumeric() || " ._/(),+-".contains(c);
+    let starts_well = text.starts_with(|c: char| c.is_ascii_alphanumeric());
+    match text.chars().all(is_bare) && starts_well && text == text.trim() {
+        true => text.to_string(),
+        false => serde_json::Value::from(text).to_string(),
     }
 }
 
@@ -91,6 +105,10 @@ mod tests {
         let lines = [("file", "b_c.safetensors".to_string()), ("sha256", "12".into())];
         let added = with_entry(TEXT, "b_c.safetensors", &lines);
         assert_eq!(added, format!("{TEXT}  - name: b-c\n    file: b_c.safetensors\n    sha256: 12\n"));
+        assert_eq!(
+            with_entry(TEXT, "a.safetensors", &[("source", "a: b".into())]).lines().last().unwrap(),
+            r#"    source: "a: b""#
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use effnet_backbone::{Layout, MappedWeight, Naming, Section, weight_map};
 use effnet_scaling::NetworkSpec;
+use effyolo_config::EfficientNetSpec;
 use std::fmt;
 use yolo_neck_head::{NeckScale, yolov8};
 
@@ -81,6 +82,20 @@ impl Variant {
             is_lite: published.is_lite(),
             resolution: None,
         })
+    }
+
+    /// The backbone of a detector, with its multipliers where they are not the published ones.
+    pub(super) fn of_backbone(backbone: &EfficientNetSpec) -> Self {
+        let EfficientNetSpec { variant, width, depth, .. } = backbone;
+        if (*width, *depth) == (variant.width, variant.depth) {
+            return Self::efficientnet(variant);
+        }
+        Variant {
+            name: format!("{} x {width} x {depth}", variant.name),
+            network: Network::EfficientNet(backbone.network()),
+            is_lite: variant.is_lite(),
+            resolution: None,
+        }
     }
 
     fn efficientnet(published: &effnet_scaling::Variant) -> Self {

@@ -35,6 +35,9 @@ pub(super) struct Report {
     notice: Option<String>,
     pub(super) out: Option<String>,
     pub(super) sha256: Option<String>,
+    /// Naming of the file that was written.
+    #[serde(skip)]
+    pub(super) written_names: &'static str,
     #[serde(skip)]
     lines: Vec<String>,
 }
@@ -88,6 +91,7 @@ impl Report {
             notice: info.notice.clone(),
             out: None,
             sha256: None,
+            written_names: "timm",
             lines: matched.weights.iter().map(line).collect(),
         }
     }
@@ -167,7 +171,7 @@ impl Report {
             ("file", file.to_string()),
             ("what", format!("{}, {classes}", self.network())),
             ("source", format!("{} ({}, {} names)", source.unwrap_or_default(), self.format, self.naming)),
-            ("names", if self.naming == "ultralytics" { self.naming } else { "timm" }.to_string()),
+            ("names", self.written_names.to_string()),
             ("padding", self.padding.to_string()),
             ("bn_eps", format!("{:e}", self.bn_eps)),
             ("normalize", self.normalization.to_string()),
