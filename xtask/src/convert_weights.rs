@@ -109,6 +109,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     report.assumed = convention.assumed.clone();
     if report.is_complete() {
         convention::check_target(arguments.to, &info, &matched.variant)?;
+        if let Some(image) = &arguments.verify {
+            report.verified = Some(verify::run(&matched, &info, image.as_deref())?);
+        }
         write(arguments, &matched, &info)?;
         report.out = Some(arguments.out.display().to_string());
         report.sha256 = Some(manifest::sha256(&arguments.out)?);
@@ -117,9 +120,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     print(arguments, &report)?;
     if !report.is_complete() {
         return Ok(ExitCode::FAILURE);
-    }
-    if let Some(image) = &arguments.verify {
-        verify::run(&matched, &info, image.as_deref())?;
     }
     Ok(ExitCode::SUCCESS)
 }

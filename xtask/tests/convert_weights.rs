@@ -146,8 +146,9 @@ fn golden_torch_names_of_the_toy_network() {
         let gain = entry.meta["gain"].as_f64().unwrap();
         for naming in [Naming::Timm, Naming::Lukemelas] {
             let path = source(&folder, &rule_arrays(&toy_spec(), 10, naming, gain));
-            let report = expect_success(&path, &out, &TOY);
+            let report = expect_success(&path, &out, &[&TOY[..], &["--verify"]].concat());
             assert_eq!(report["naming"], naming.name());
+            assert_eq!(report["verified"]["top5"].as_array().unwrap().len(), 5);
             assert_forward(&entry, &out, "ema");
         }
     }
@@ -164,6 +165,7 @@ fn golden_real_weights_convert_to_themselves() {
         let file = weights.join(Path::new(&entry.file).file_name().unwrap());
         let report = expect_success(&file, &out, &["--verify"]);
         assert_eq!((&report["variant"], &report["normalization"]), (&"lite0".into(), &"lite".into()));
+        assert_eq!(report["verified"]["top5"].as_array().unwrap().len(), 5);
         let arrays = |path: &Path| net_formats::load(path, Averages::Prefer).unwrap().arrays;
         assert_eq!(arrays(&file), arrays(&out));
     }

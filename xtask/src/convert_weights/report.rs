@@ -1,6 +1,7 @@
 //! What became of every array.
 
 use super::matching::Matched;
+use super::verify::Verified;
 use net_formats::{Archive, ElementType, Normalization, PaddingMode, WeightsInfo};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -35,6 +36,8 @@ pub(super) struct Report {
     notice: Option<String>,
     pub(super) out: Option<String>,
     pub(super) sha256: Option<String>,
+    /// The forward pass, if it was asked for.
+    pub(super) verified: Option<Verified>,
     /// Naming of the file that was written.
     #[serde(skip)]
     pub(super) written_names: &'static str,
@@ -91,6 +94,7 @@ impl Report {
             notice: info.notice.clone(),
             out: None,
             sha256: None,
+            verified: None,
             written_names: "timm",
             lines: matched.weights.iter().map(line).collect(),
         }
@@ -153,6 +157,9 @@ impl fmt::Display for Report {
             self.absent.len(),
             self.ignored.len()
         )?;
+        if let Some(verified) = &self.verified {
+            write!(f, "{verified}")?;
+        }
         match (&self.out, &self.sha256) {
             (Some(out), Some(sha256)) => writeln!(f, "wrote {out}\nsha256 {sha256}"),
             _ => writeln!(f, "nothing was written: parameters are missing or mis-shaped"),

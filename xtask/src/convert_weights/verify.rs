@@ -7,6 +7,8 @@ use image::imageops::FilterType;
 use net_cpu::{Images, InferModel, Isa, Params};
 use net_formats::{PaddingMode, WeightsInfo};
 use net_graph::{Builder, Padding};
+use serde::Serialize;
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,8 +17,25 @@ const SIDE: usize = 224;
 /// Share of the shorter side that the central crop keeps, as in ImageNet evaluations.
 const CROP: f64 = 0.875;
 
-/// Prints the five best classes of an image, by number; of a synthetic one if there is no path.
-pub(super) fn run(matched: &Matched<'_>, info: &WeightsInfo, image: Option<&Path>) -> Result<()> {
+/// What a forward pass gave.
+#[derive(Debug, Serialize)]
+pub(super) struct Verified {
+    /// Path of the image; `None` for the synthetic one.
+    image: Option<String>,
+    /// Side of the square that was cut from it, in pixels.
+    side: usize,
+    /// The five best classes, best first.
+    top5: Vec<Scored>,
+}
+
+#[derive(Debug, Serialize)]
+struct Scored {
+    class: usize,
+    probability: f32,
+}
+
+/// The five best classes of an image; of a synthetic one if there is no path.
+pub(super) fn run(matched: &Matched<'_>, info: &WeightsInfo, image: Option<&Path>) -> Result<Verified> {
     let side = matched.variant.resolution.unwrap_or(SIDE);
     let pixels = match image {
         Some(path) => photograph(path, side)?,
@@ -27,12 +46,18 @@ pub(super) fn run(matched: &Matched<'_>, info: &WeightsInfo, image: Option<&Path
         logits.iter().all(|logit| logit.is_finite()),
         "the forward pass gave values that are not numbers"
     );
-    let what = image.map_or("a synthetic image".to_string(), |path| path.display().to_string());
-    println!("five best classes of {what} at {side} x {side}, by number:");
-    for (class, probability) in best(&logits, 5) {
-        println!("  {class:5}  {probability:.4}");
+    let image = image.map(|path| path.display().to_string());
+    let scored = |(class, probability)| Scored { class, probability };
+    Ok(Verified { image, side, top5: best(&logits, 5).into_iter().map(scored).collect() })
+}
+
+impl fmt::Display for Verified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let image = self.image.as_deref().unwrap_or("the synthetic image");
+        writeln!(f, "best classes of {image} at {0} x {0}, by number:", self.side)?;
+        let mut lines = self.top5.iter();
+        lines.try_for_each(|scored| writeln!(f, "  {:5}  {:.4}", scored.class, scored.probability))
     }
-    Ok(())
 }
 
 /// Class scores of RGB values in `[0, 1]`, `[3, side, side]`.
