@@ -1,5 +1,8 @@
 //! The command on the reference files and on files made here, by its exit status, its report and what it wrote.
 
+#[path = "../../crates/net-formats/tests/torch_writer/mod.rs"]
+mod torch_writer;
+
 use effnet_backbone::{EfficientNet, EfficientNetConfig, Layout, Naming, weight_map};
 use effnet_scaling::{NetworkSpec, Variant};
 use net_cpu::{Images, InferModel, Isa, Params};
@@ -12,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 use test_support::{Entry, assert_close_to_max, rule_weight};
+use torch_writer::{Value::Storage, dict, legacy, ordered, tensor, zipped};
 use yolo_neck_head::{NeckScale, yolov8};
 
 const TOY: [&str; 6] = ["--variant", "b0", "--width", "0.25", "--depth", "0.4"];
@@ -106,6 +110,76 @@ fn golden_tensorflow_and_keras_files() {
             assert_eq!(report["unexpected"], Value::Array(Vec::new()), "{file}");
             assert_forward(&entry, &out, set);
         }
+    }
+}
+
+#[test]
+fn golden_keras_layers_are_found_by_their_numbers_where_names_are_lacking() {
+    let folder = tempfile::tempdir().unwrap();
+    let (nameless, out) = (folder.path().join("toy.weights.h5"), folder.path().join("toy.safetensors"));
+    for entry in test_support::entries("weight_conversion") {
+        let mut bytes = std::fs::read(entry.path().with_extension("").join("toy.weights.h5")).unwrap();
+        let attribute = |window: &[u8]| window == b"name\0";
+        while let Some(at) = bytes.windows(5).position(attribute) {
+            bytes[at] = b'g';
+        }
+        std::fs::write(&nameless, bytes).unwrap();
+        let report = expect_success(&nameless, &out, &TOY);
+        assert_eq!((&report["naming"], &report["unexpected"]), (&"keras".into(), &serde_json::json!([])));
+        assert_forward(&entry, &out, "ema");
+    }
+}
+
+/// The toy network as `torch.save` writes it, with counters, inside a training checkpoint.
+#[test]
+fn golden_torch_checkpoints_of_the_toy_network() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, out) = (folder.path().join("checkpoint"), folder.path().join("toy.safetensors"));
+    for entry in test_support::entries("weight_conversion") {
+        let gain = entry.meta["gain"].as_f64().unwrap();
+        let (mut items, mut storages) = (Vec::new(), Vec::new());
+        for (index, (name, array)) in rule_arrays(&toy_spec(), 10, Naming::Lukemelas, gain).iter().enumerate()
+        {
+            let key: &'static str = index.to_string().leak();
+            let dims: Vec<i32> = array.dims.iter().map(|dim| *dim as i32).collect();
+            let strides: Vec<i32> = (1..=dims.len()).map(|axis| dims[axis..].iter().product()).collect();
+            let storage = Storage("DoubleStorage", key, array.values.len() as i32);
+            items.push((&*format!("module.{name}").leak(), tensor(storage, 0, &dims, &strides)));
+            let data = array.values.iter().flat_map(|value| f64::from(*value).to_le_bytes()).collect();
+            storages.push((key, array.values.len() as u64, data));
+        }
+        let counter = tensor(Storage("LongStorage", "counter", 1), 0, &[], &[]);
+        items.push(("module._bn0.num_batches_tracked", counter));
+        storages.push(("counter", 1, 7i64.to_le_bytes().to_vec()));
+        let checkpoint = dict(vec![("state_dict", ordered(items))]);
+        for bytes in [zipped(&checkpoint, &storages), legacy(&checkpoint, &storages)] {
+            std::fs::write(&path, bytes).unwrap();
+            let report = expect_success(&path, &out, &TOY);
+            assert_eq!((&report["format"], &report["naming"]), (&"torch".into(), &"lukemelas".into()));
+            assert_eq!((&report["taken_from"], &report["prefix"]), (&"state_dict".into(), &"module.".into()));
+            assert_eq!(report["converted"], serde_json::json!({"f64": report["mapped"]}));
+            assert_eq!(report["ignored"].as_array().unwrap().len(), 1);
+            assert_forward(&entry, &out, "ema");
+        }
+    }
+}
+
+#[test]
+fn what_timm_publishes_beside_its_weights_tells_the_convention() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out.safetensors");
+    let path = source(&folder, &rule_arrays(&NetworkSpec::b0(), 5, Naming::Timm, 6.0));
+    let cases = [
+        ("tf_efficientnet_b0", "ns_jft_in1k", "same", "imagenet"),
+        ("tf_efficientnet_b0", "ap_in1k", "same", "lite"),
+        ("efficientnet_b0", "ra_in1k", "symmetric", "imagenet"),
+    ];
+    for (architecture, tag, padding, normalization) in cases {
+        let config = serde_json::json!({"architecture": architecture, "pretrained_cfg": {"tag": tag}});
+        std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+        let report = expect_success(&path, &out, &[]);
+        assert_eq!((&report["padding"], &report["normalization"]), (&padding.into(), &normalization.into()));
+        assert_eq!(report["assumed"], serde_json::json!([]));
     }
 }
 

@@ -14,12 +14,21 @@ pub enum Naming {
     TensorFlow,
     /// `keras.applications`': `stem_conv/kernel`, `block2a_dwconv/kernel`.
     Keras,
+    /// The same layers by class and number, where a Keras 3 file does not say their names: `conv2d/kernel`,
+    /// `depthwise_conv2d_1/kernel`.
+    KerasNumbered,
 }
 
 impl Naming {
     /// All namings.
-    pub const ALL: [Naming; 5] =
-        [Naming::Timm, Naming::Torchvision, Naming::Lukemelas, Naming::TensorFlow, Naming::Keras];
+    pub const ALL: [Naming; 6] = [
+        Naming::Timm,
+        Naming::Torchvision,
+        Naming::Lukemelas,
+        Naming::TensorFlow,
+        Naming::Keras,
+        Naming::KerasNumbered,
+    ];
 
     /// Name in reports and options.
     pub fn name(self) -> &'static str {
@@ -28,11 +37,11 @@ impl Naming {
             Naming::Torchvision => "torchvision",
             Naming::Lukemelas => "lukemelas",
             Naming::TensorFlow => "tensorflow",
-            Naming::Keras => "keras",
+            Naming::Keras | Naming::KerasNumbered => "keras",
         }
     }
 
-    /// Name of the stem's kernel, which no other naming has: what a file is recognised by.
+    /// Name of a kernel that every network has and no other naming has: what a file is recognised by.
     pub fn marker(self) -> &'static str {
         match self {
             Naming::Timm => "conv_stem.weight",
@@ -40,6 +49,7 @@ impl Naming {
             Naming::Lukemelas => "_conv_stem.weight",
             Naming::TensorFlow => "stem/conv2d/kernel",
             Naming::Keras => "stem_conv/kernel",
+            Naming::KerasNumbered => "depthwise_conv2d/kernel",
         }
     }
 
@@ -77,6 +87,10 @@ pub(crate) struct Place {
     pub(crate) index_in_stage: usize,
     pub(crate) expands: bool,
     pub(crate) squeezes: bool,
+    /// Dense convolutions before it in the network.
+    pub(crate) convs: usize,
+    /// Batch norms before it in the network.
+    pub(crate) norms: usize,
 }
 
 /// A layer of a block, in the order they run.
@@ -103,17 +117,28 @@ pub(crate) enum Slot {
     Variance,
 }
 
-/// Name of a layer's numbers; `stages` counts those of the network.
-pub(crate) fn name(naming: Naming, layer: Layer, slot: Slot, stages: usize) -> String {
+/// How many there are in the whole network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Totals {
+    pub(crate) stages: usize,
+    /// Dense convolutions before the head.
+    pub(crate) convs: usize,
+    /// Batch norms before the head.
+    pub(crate) norms: usize,
+}
+
+/// Name of a layer's numbers.
+pub(crate) fn name(naming: Naming, layer: Layer, slot: Slot, totals: Totals) -> String {
     match naming {
         Naming::Timm => format!("{}.{}", timm(layer), torch_slot(slot)),
-        Naming::Torchvision => format!("{}.{}", torchvision(layer, stages), torch_slot(slot)),
+        Naming::Torchvision => format!("{}.{}", torchvision(layer, totals.stages), torch_slot(slot)),
         Naming::Lukemelas => format!("{}.{}", lukemelas(layer), torch_slot(slot)),
         Naming::TensorFlow => match layer {
             Layer::Block(_, Part::Depthwise) => format!("{}/depthwise_kernel", tensorflow(layer)),
             _ => format!("{}/{}", tensorflow(layer), keras_slot(slot)),
         },
         Naming::Keras => format!("{}/{}", keras(layer), keras_slot(slot)),
+        Naming::KerasNumbered => format!("{}/{}", keras_numbered(layer, totals), keras_slot(slot)),
     }
 }
 
@@ -217,12 +242,15 @@ fn lukemelas(layer: Layer) -> String {
     format!("_blocks.{}.{part}", place.index)
 }
 
-/// TensorFlow numbers layers of one kind as they were made: a block without expansion starts at its projection.
-fn tensorflow(layer: Layer) -> String {
-    let numbered = |name: &str, number: usize| match number {
+fn numbered(name: &str, number: usize) -> String {
+    match number {
         0 => name.to_string(),
         _ => format!("{name}_{number}"),
-    };
+    }
+}
+
+/// TensorFlow numbers layers of one kind as they were made: a block without expansion starts at its projection.
+fn tensorflow(layer: Layer) -> String {
     let norm = "tpu_batch_normalization";
     let (place, part) = match layer {
         Layer::StemConv => return "stem/conv2d".into(),
@@ -265,4 +293,27 @@ fn keras(layer: Layer) -> String {
     };
     let letter = char::from_u32('a' as u32 + place.index_in_stage as u32).expect("a stage has few blocks");
     format!("block{}{letter}_{part}", place.stage + 1)
+}
+
+/// Keras 3 numbers the layers of a class through the whole network, in the order they run.
+fn keras_numbered(layer: Layer, totals: Totals) -> String {
+    let conv = |number| numbered("conv2d", number);
+    let norm = |number| numbered("batch_normalization", number);
+    let (place, part) = match layer {
+        Layer::StemConv => return conv(0),
+        Layer::StemNorm => return norm(0),
+        Layer::HeadConv => return conv(totals.convs),
+        Layer::HeadNorm => return norm(totals.norms),
+        Layer::Classifier => return "dense".into(),
+        Layer::Block(place, part) => (place, part),
+    };
+    let (expand, squeeze) = (usize::from(place.expands), 2 * usize::from(place.squeezes));
+    match part {
+        Part::Expand => conv(place.convs),
+        Part::Reduce => conv(place.convs + expand),
+        Part::Restore => conv(place.convs + expand + 1),
+        Part::Project => conv(place.convs + expand + squeeze),
+        Part::Depthwise => numbered("depthwise_conv2d", place.index),
+        batch_norm => norm(place.norms + norm_number(place, batch_norm)),
+    }
 }

@@ -1,6 +1,6 @@
 //! Which array of a foreign file is which parameter, and in which layout.
 
-use crate::naming::{Layer, Naming, Part, Place, Slot, name};
+use crate::naming::{Layer, Naming, Part, Place, Slot, Totals, name};
 use effnet_scaling::{BlockSpec, NetworkSpec};
 
 /// How an array's dimensions are ordered in a file.
@@ -94,16 +94,15 @@ pub struct MappedWeight {
 /// Source: the published files of each project; the official numbering slides in blocks without expansion, all of
 /// them and not only the first.
 pub fn weight_map(spec: &NetworkSpec, classes: usize, naming: Naming) -> Vec<MappedWeight> {
-    let mut map = Map { naming, stages: spec.stages.len(), section: Section::Backbone, weights: Vec::new() };
-    map.conv(Layer::StemConv, [spec.stem, 3, 3, 3]);
-    map.norm(Layer::StemNorm, spec.stem);
+    let before = Totals { stages: spec.stages.len(), ..Totals::default() };
+    let mut map = Map { naming, before, section: Section::Backbone, weights: Vec::new() };
+    map.end(Layer::StemConv, Layer::StemNorm, [spec.stem, 3, 3, 3]);
     for (index, block) in spec.blocks().iter().enumerate() {
         map.block(index, block);
     }
     map.section = Section::Head;
     let last = spec.stages.last().map_or(spec.stem, |stage| stage.channels);
-    map.conv(Layer::HeadConv, [spec.head, last, 1, 1]);
-    map.norm(Layer::HeadNorm, spec.head);
+    map.end(Layer::HeadConv, Layer::HeadNorm, [spec.head, last, 1, 1]);
     map.section = Section::Classifier;
     map.push(Layer::Classifier, Slot::Kernel, vec![classes, spec.head], Layout::InOut);
     map.push(Layer::Classifier, Slot::Bias, vec![classes], Layout::Torch);
@@ -112,7 +111,8 @@ pub fn weight_map(spec: &NetworkSpec, classes: usize, naming: Naming) -> Vec<Map
 
 struct Map {
     naming: Naming,
-    stages: usize,
+    /// Layers so far.
+    before: Totals,
     section: Section,
     weights: Vec<MappedWeight>,
 }
@@ -121,9 +121,9 @@ impl Map {
     /// `layout` is TensorFlow's.
     fn push(&mut self, layer: Layer, slot: Slot, dims: Vec<usize>, layout: Layout) {
         self.weights.push(MappedWeight {
-            name: name(Naming::Timm, layer, slot, self.stages),
+            name: name(Naming::Timm, layer, slot, self.before),
             dims,
-            file_name: name(self.naming, layer, slot, self.stages),
+            file_name: name(self.naming, layer, slot, self.before),
             layout: if self.naming.is_torch() { Layout::Torch } else { layout },
             section: self.section,
         });
@@ -131,6 +131,14 @@ impl Map {
 
     fn conv(&mut self, layer: Layer, dims: [usize; 4]) {
         self.push(layer, Slot::Kernel, dims.to_vec(), Layout::HeightWidthInOut);
+    }
+
+    /// Stem or head: one convolution, one batch norm.
+    fn end(&mut self, conv: Layer, norm: Layer, dims: [usize; 4]) {
+        self.conv(conv, dims);
+        self.norm(norm, dims[0]);
+        self.before.convs += 1;
+        self.before.norms += 1;
     }
 
     fn norm(&mut self, layer: Layer, channels: usize) {
@@ -146,6 +154,8 @@ impl Map {
             index_in_stage: block.index_in_stage,
             expands: block.expansion != 1,
             squeezes: block.squeeze_channels.is_some(),
+            convs: self.before.convs,
+            norms: self.before.norms,
         };
         let layer = |part| Layer::Block(place, part);
         let (input, inside, out) = (block.in_channels, block.expanded_channels(), block.out_channels);
@@ -164,6 +174,8 @@ impl Map {
         }
         self.conv(layer(Part::Project), [out, inside, 1, 1]);
         self.norm(layer(Part::ProjectNorm), out);
+        self.before.convs += 1 + usize::from(place.expands) + 2 * usize::from(place.squeezes);
+        self.before.norms += 2 + usize::from(place.expands);
     }
 }
 

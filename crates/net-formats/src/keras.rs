@@ -1,6 +1,7 @@
 //! Keras weights in HDF5: the older layout (`.h5`, a group a layer) and that of Keras 3 (`.weights.h5`).
 //!
-//! Names are handed out as `<layer>/<variable>`, such as `stem_conv/kernel`, whatever the file writes around them.
+//! Names are handed out as `<layer>/<variable>`, such as `stem_conv/kernel`, whatever the file writes around them; where
+//! a file of Keras 3 does not name its layers, as `conv2d_3/kernel`, by class and number.
 
 use crate::archive::{Archive, Budget, Format, NamedArray};
 use crate::{ElementType, FormatError, MAX_DIMS};
@@ -20,7 +21,7 @@ pub(crate) fn looks_like(bytes: &[u8]) -> bool {
 /// Reads the weights of a file.
 ///
 /// # Errors
-/// When the file is damaged, two arrays get one name, or a Keras 3 file does not name its layers.
+/// When the file is damaged, or two arrays get one name.
 pub fn read(bytes: &[u8]) -> Result<Archive, FormatError> {
     let file = File::from_bytes(bytes.to_vec()).map_err(|e| damaged("head", &e))?;
     let mut walk = Walk {
@@ -116,7 +117,7 @@ fn name(group: &Group, path: &[String]) -> Result<String, FormatError> {
     match path {
         [before @ .., vars, index] if vars == "vars" => {
             let class = before.last().map_or("", String::as_str);
-            Ok(format!("{}/{}", layer_name(group, path)?, variable(class, index)))
+            Ok(format!("{}/{}", layer_name(group, before)?, variable(class, index)))
         }
         [.., layer, variable] => {
             // `:0` is TensorFlow's number of an operation's output; Keras 3 drops the word `depthwise`.
@@ -127,22 +128,19 @@ fn name(group: &Group, path: &[String]) -> Result<String, FormatError> {
     }
 }
 
-/// Keras 3 numbers its layers by class and writes their names beside them.
-fn layer_name(group: &Group, path: &[String]) -> Result<String, FormatError> {
-    let place = format!("group `{}`", path[..path.len() - 1].join("/"));
-    match group.attrs().map_err(|e| damaged(&place, &e))?.remove("name") {
+/// Keras 3 numbers its layers by class (`conv2d_3`); versions that write the layer's name have it beside the variables.
+fn layer_name(group: &Group, before: &[String]) -> Result<String, FormatError> {
+    let numbered = before.last().cloned().unwrap_or_default();
+    let place = format!("group `{}`", before.join("/"));
+    Ok(match group.attrs().map_err(|e| damaged(&place, &e))?.remove("name") {
         Some(
             AttrValue::VarLenString(name)
             | AttrValue::VarLenAsciiString(name)
             | AttrValue::String(name)
             | AttrValue::AsciiString(name),
-        ) => Ok(name),
-        _ => {
-            let problem = "does not name its layer, as older versions of Keras 3 write; load it there and save it as \
-                           a .h5 file with `save_weights(\"weights.h5\")` of Keras 2, or with Keras 3.15";
-            Err(FormatError::unsupported(FORMAT, place, problem))
-        }
-    }
+        ) => name,
+        _ => numbered,
+    })
 }
 
 /// Keras 3 numbers the variables of a layer in the order they were made; its group is named by the layer's class.

@@ -9,6 +9,7 @@ use effyolo_config::{BackboneSpec, EfficientNetSpec, ModelSpec};
 use net_formats::{Archive, Normalization, PaddingMode, WeightsInfo};
 use net_graph::Padding;
 use serde_json::Value;
+use std::path::Path;
 
 /// Key of the metadata that `effyolo train` writes.
 const MODEL_CARD: &str = "effyolo";
@@ -86,12 +87,22 @@ fn of_backbone(backbone: &EfficientNetSpec) -> Convention {
     }
 }
 
-/// timm's name of the model, from the option, the checkpoint itself, or the name of the file.
+/// Name and tag of the model in the `config.json` that timm publishes beside its weights.
+fn beside(source: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(source.with_file_name("config.json")).ok()?;
+    let config: Value = serde_json::from_str(&text).ok()?;
+    let tag = config["pretrained_cfg"]["tag"].as_str().unwrap_or("");
+    Some(format!("{}.{tag}", config["architecture"].as_str()?))
+}
+
+/// timm's name of the model, from the option, the checkpoint itself, what lies beside it, or the name of the file.
 fn architecture(arguments: &Arguments, archive: &Archive) -> String {
     let is_full = |name: &&str| name.contains("efficientnet_");
     let file = arguments.source.file_stem().and_then(|name| name.to_str());
     let recorded = archive.metadata.get("architecture").map(String::as_str);
-    [arguments.variant.as_deref(), recorded, file].into_iter().flatten().find(is_full).unwrap_or("").into()
+    let beside = beside(&arguments.source);
+    let all = [arguments.variant.as_deref(), recorded, beside.as_deref(), file];
+    all.into_iter().flatten().find(is_full).unwrap_or("").into()
 }
 
 fn of_naming(matched: &Matched<'_>, architecture: &str) -> Convention {
@@ -108,7 +119,9 @@ fn of_naming(matched: &Matched<'_>, architecture: &str) -> Convention {
     };
     let normalization = match naming {
         _ if is_adversarial(architecture) => Normalization::Lite,
-        Naming::TensorFlow | Naming::Keras if is_lite => Normalization::LiteTensorflow,
+        Naming::TensorFlow | Naming::Keras | Naming::KerasNumbered if is_lite => {
+            Normalization::LiteTensorflow
+        }
         _ if is_lite => Normalization::Lite,
         _ => Normalization::Imagenet,
     };

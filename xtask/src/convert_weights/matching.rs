@@ -149,7 +149,7 @@ impl<'a> Matched<'a> {
 
 /// Why an array of a whole file of that naming is no parameter of the network; `None` for one that nobody knows.
 fn unused(names: Names, name: &str) -> Option<&'static str> {
-    let is_keras = names == Names::EfficientNet(Naming::Keras);
+    let is_keras = names.name() == Naming::Keras.name();
     match name {
         _ if name.ends_with(COUNTER) => Some("counts batches, is not used"),
         _ if is_keras && name.starts_with("normalization/") => {

@@ -1,4 +1,5 @@
 //! Writes what `torch.save` writes, for tests: protocol 2 pickles in a zip archive or in the older bare form.
+#![allow(dead_code, reason = "each test file uses a part of it")]
 
 /// A value of a pickle.
 #[derive(Debug, Clone)]
