@@ -276,6 +276,7 @@ fn what_is_missing_misshaped_and_unexpected_is_named_and_nothing_is_written() {
     let mut arrays = rule_arrays(&NetworkSpec::b0(), 5, Naming::Timm, 6.0);
     arrays.remove("blocks.2.0.bn1.bias");
     arrays.get_mut("bn1.weight").unwrap().dims = vec![4, 8];
+    arrays.get_mut("bn2.weight").unwrap().values[7] = f32::NAN;
     let extra = NamedArray { dims: vec![1], values: vec![0.5], ..arrays["bn1.bias"].clone() };
     arrays.insert("extra.weight".into(), extra);
     let (_, report) = expect_failure(&source(&folder, &arrays), &out, &[]);
@@ -283,6 +284,7 @@ fn what_is_missing_misshaped_and_unexpected_is_named_and_nothing_is_written() {
     assert_eq!(report["unexpected"], serde_json::json!(["extra.weight"]));
     let misshaped = serde_json::json!([{"name": "bn1.weight", "expected": [32], "got": [4, 8]}]);
     assert_eq!(report["misshaped"], misshaped);
+    assert_eq!(report["non_finite"], serde_json::json!(["bn2.weight"]));
     assert_eq!((&report["out"], &report["sha256"]), (&Value::Null, &Value::Null));
 }
 

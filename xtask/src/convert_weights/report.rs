@@ -1,6 +1,6 @@
 //! What became of every array.
 
-use super::matching::Matched;
+use super::matching::{Matched, Weight};
 use super::verify::Verified;
 use net_formats::{Archive, ElementType, Normalization, PaddingMode, WeightsInfo};
 use serde::Serialize;
@@ -33,6 +33,8 @@ pub(super) struct Report {
     ignored: Vec<IgnoredArray>,
     /// Arrays that were not 32-bit floats, by element type.
     converted: BTreeMap<String, usize>,
+    /// Our names of arrays with values that are infinite or no numbers.
+    non_finite: Vec<String>,
     notice: Option<String>,
     pub(super) out: Option<String>,
     pub(super) sha256: Option<String>,
@@ -69,9 +71,9 @@ impl Report {
                 *converted.entry(stored_as.to_string()).or_default() += 1;
             }
         }
-        let line = |weight: &super::matching::Weight<'_>| {
-            format!("{} -> {} {:?}", weight.source, weight.name, weight.dims)
-        };
+        let line = |weight: &Weight<'_>| format!("{} -> {} {:?}", weight.source, weight.name, weight.dims);
+        let is_broken = |weight: &&Weight<'_>| weight.values.iter().any(|value| !value.is_finite());
+        let non_finite = matched.weights.iter().filter(is_broken).map(|weight| weight.name.clone()).collect();
         Report {
             source: source.display().to_string(),
             format: archive.format.name(),
@@ -91,6 +93,7 @@ impl Report {
             misshaped: misshaped.map(|(name, expected, got)| Misshaped { name, expected, got }).collect(),
             ignored: ignored.map(|i| IgnoredArray { name: i.name.clone(), reason: i.reason }).collect(),
             converted,
+            non_finite,
             notice: info.notice.clone(),
             out: None,
             sha256: None,
@@ -140,6 +143,9 @@ impl fmt::Display for Report {
                 self.assumed.join(" and "),
                 v = self.variant
             )?;
+        }
+        for name in &self.non_finite {
+            writeln!(f, "WARNING: {name} has values that are infinite or no numbers")?;
         }
         for (element, count) in &self.converted {
             writeln!(f, "{count} arrays converted from {element} to f32")?;
