@@ -8,6 +8,7 @@ mod report;
 mod verify;
 
 use anyhow::{Context, Result, ensure};
+use convention::Convention;
 use effnet_backbone::{Naming, Section};
 use matching::{Matched, Wanted};
 use net_formats::safetensors_file::{self, ArrayRef};
@@ -89,12 +90,21 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let averages = if arguments.raw { Averages::Ignore } else { Averages::Prefer };
     let archive = net_formats::load(&arguments.source, averages)?;
     let wanted = wanted(arguments, &archive)?;
-    let matched =
-        matching::find(&archive, &wanted).with_context(|| format!("{}", arguments.source.display()))?;
-    let can_verify = arguments.verify.is_none() || matched.variant.spec().is_some();
-    require(can_verify, || "--verify: runs classifiers; check a detector with `effyolo predict`".into())?;
-    let convention = convention::find(arguments, &archive, &matched)?;
-    let info = WeightsInfo {
+    let source = || arguments.source.display().to_string();
+    let matched = matching::find(&archive, &wanted).with_context(source)?;
+    let convention = convention::find(arguments, &archive, &matched).with_context(source)?;
+    let info = info(&matched, &convention);
+    let mut report = Report::new(&arguments.source, &archive, &matched, &info);
+    report.assumed = convention.assumed;
+    if report.is_complete() {
+        produce(arguments, &matched, &info, &mut report)?;
+    }
+    print(arguments, &report)?;
+    Ok(if report.is_complete() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn info(matched: &Matched<'_>, convention: &Convention) -> WeightsInfo {
+    WeightsInfo {
         format: WeightsInfo::FORMAT,
         variant: matched.variant.name.clone(),
         classes: matched.classes,
@@ -103,25 +113,29 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         normalization: convention.normalization,
         naming: matched.naming_name().into(),
         notice: matched.notice.map(str::to_string),
-    };
-    let mut report = Report::new(&arguments.source, &archive, &matched, &info);
-    report.written_names = written_names(arguments, &matched).name();
-    report.assumed = convention.assumed.clone();
-    if report.is_complete() {
-        convention::check_target(arguments.to, &info, &matched.variant)?;
-        if let Some(image) = &arguments.verify {
-            report.verified = Some(verify::run(&matched, &info, image.as_deref())?);
-        }
-        write(arguments, &matched, &info)?;
-        report.out = Some(arguments.out.display().to_string());
-        report.sha256 = Some(manifest::sha256(&arguments.out)?);
-        manifest::note(&arguments.out, &report)?;
     }
-    print(arguments, &report)?;
-    if !report.is_complete() {
-        return Ok(ExitCode::FAILURE);
+}
+
+/// Verifies, writes, and notes in the report what was written.
+fn produce(
+    arguments: &Arguments,
+    matched: &Matched<'_>,
+    info: &WeightsInfo,
+    report: &mut Report,
+) -> Result<()> {
+    convention::check_target(arguments.to, info, &matched.variant)?;
+    if let Some(image) = &arguments.verify {
+        let is_classifier = matched.variant.spec().is_some();
+        require(is_classifier, || {
+            "--verify: runs classifiers; check a detector with `effyolo predict`".into()
+        })?;
+        report.verified = Some(verify::run(matched, info, image.as_deref())?);
     }
-    Ok(ExitCode::SUCCESS)
+    write(arguments, matched, info)?;
+    report.written_names = written_names(arguments, matched).name();
+    report.out = Some(arguments.out.display().to_string());
+    report.sha256 = Some(manifest::sha256(&arguments.out)?);
+    manifest::note(&arguments.out, report)
 }
 
 /// The variant is the user's, or that of a detector of ours; otherwise shapes tell.

@@ -25,8 +25,15 @@ enum Command {
     ConvertWeights(convert_weights::Arguments),
 }
 
-fn main() -> Result<ExitCode> {
-    match Command::parse() {
+fn main() -> ExitCode {
+    run(Command::parse()).unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    match command {
         Command::Test { arguments } => test::run(&arguments)?,
         Command::CheckEdges => edges::run()?,
         Command::ConvertWeights(arguments) => return convert_weights::run(&arguments),

@@ -164,6 +164,47 @@ fn golden_torch_checkpoints_of_the_toy_network() {
     }
 }
 
+/// A field of a protocol-buffer message.
+fn field(number: u8, content: &[u8]) -> Vec<u8> {
+    [vec![number << 3 | 2], varint(content.len()), content.to_vec()].concat()
+}
+
+#[test]
+fn golden_onnx_initialisers_of_the_toy_network() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, out) = (folder.path().join("toy.onnx"), folder.path().join("toy.safetensors"));
+    let model = |arrays: &BTreeMap<String, NamedArray>| {
+        let initializer = |(name, array): (&String, &NamedArray)| {
+            let dims: Vec<u8> =
+                array.dims.iter().flat_map(|dim| [vec![0x08], varint(*dim)].concat()).collect();
+            let data = torch_writer::floats(&array.values);
+            field(5, &[dims, vec![0x10, 1], field(8, name.as_bytes()), field(9, &data)].concat())
+        };
+        let graph: Vec<u8> = arrays.iter().flat_map(initializer).collect();
+        [vec![0x08, 8], field(7, &graph)].concat()
+    };
+    for entry in test_support::entries("weight_conversion") {
+        let gain = entry.meta["gain"].as_f64().unwrap();
+        let mut arrays = rule_arrays(&toy_spec(), 10, Naming::Timm, gain);
+        std::fs::write(&path, model(&arrays)).unwrap();
+        let report = expect_success(&path, &out, &TOY);
+        assert_eq!((&report["format"], &report["naming"]), (&"onnx".into(), &"timm".into()));
+        assert_forward(&entry, &out, "ema");
+        std::fs::remove_file(&out).unwrap();
+        let stem = arrays.remove("conv_stem.weight").unwrap();
+        arrays.insert("onnx::Conv_512".into(), stem);
+        std::fs::write(&path, model(&arrays)).unwrap();
+        assert!(expect_failure(&path, &out, &TOY).0.contains("TrainingMode.PRESERVE"));
+    }
+}
+
+fn varint(number: usize) -> Vec<u8> {
+    match number {
+        0..0x80 => vec![number as u8],
+        _ => [vec![number as u8 | 0x80], varint(number >> 7)].concat(),
+    }
+}
+
 #[test]
 fn what_timm_publishes_beside_its_weights_tells_the_convention() {
     let folder = tempfile::tempdir().unwrap();
