@@ -5,7 +5,7 @@ mod torch_writer;
 use net_formats::{Averages, read, safetensors_file, tensor_bundle};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
-use torch_writer::{Value, floats, legacy, ordered, tensor, zipped};
+use torch_writer::{Value, floats, legacy, ordered, tensor, zip, zipped};
 
 fn golden(file: &str) -> Vec<u8> {
     let entry = &test_support::entries("weight_conversion")[0];
@@ -32,7 +32,7 @@ fn safetensors() -> Vec<u8> {
 }
 
 /// `ModelProto { ir_version: 8, graph: { initializer: { dims: [2], data_type: 1, name: "w", raw_data: .. } } }`.
-pub(crate) fn onnx() -> Vec<u8> {
+fn onnx() -> Vec<u8> {
     let field = |number: u8, content: &[u8]| [&[number << 3 | 2, content.len() as u8], content].concat();
     let raw = floats(&[1.5, -2.0]);
     let tensor = [&[0x08, 2, 0x10, 1][..], &field(8, b"w"), &field(9, &raw)].concat();
@@ -46,6 +46,8 @@ fn the_files_that_are_mutated_are_good_ones() {
     }
     assert_eq!(read(&safetensors(), Averages::Prefer).unwrap().arrays["w"].values, [1.0, 2.0, 3.0, 4.0]);
     assert_eq!(read(&onnx(), Averages::Prefer).unwrap().arrays["w"].values, [1.5, -2.0]);
+    let keras = zip(&[("model.weights.h5".into(), golden("toy.weights.h5"))]);
+    assert_eq!(read(&keras, Averages::Prefer).unwrap().arrays.len(), 200);
     for file in ["toy.weights.h5", "toy_legacy_weights.h5"] {
         assert_eq!(read(&golden(file), Averages::Prefer).unwrap().arrays.len(), 200);
     }

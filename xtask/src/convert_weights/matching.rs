@@ -247,10 +247,66 @@ fn unrecognised(archive: &Archive, wanted: &Wanted) -> anyhow::Error {
 
 /// Ultralytics numbers the layers of every model: `model.0.`, `model.1.` and so on.
 fn notice(archive: &Archive) -> Option<&'static str> {
-    let layer = |name: &String| {
-        let rest = name.split_once("model.")?.1;
-        rest.split_once('.')?.0.parse::<u32>().ok()
-    };
+    let number = |rest: &str| rest.split_once('.')?.0.parse::<u32>().ok();
+    let layer = |name: &String| name.split("model.").skip(1).find_map(number);
     let layers: BTreeSet<u32> = archive.arrays.keys().filter_map(layer).collect();
     (layers.len() > 1).then_some(AGPL_NOTICE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use net_formats::{ElementType, Format};
+
+    /// A file of a network's names and dimensions, without values.
+    fn hollow(variant: &Variant, names: Names, classes: usize) -> Archive {
+        let array = |weight: MappedWeight| {
+            let dims = weight.layout.dims_in_file(&weight.dims);
+            (weight.file_name, NamedArray { dims, values: Vec::new(), stored_as: ElementType::F32 })
+        };
+        Archive {
+            format: Format::Torch,
+            arrays: variant.map(names, classes).unwrap().into_iter().map(array).collect(),
+            ignored: Vec::new(),
+            metadata: BTreeMap::new(),
+            origin: None,
+        }
+    }
+
+    #[test]
+    fn every_variant_is_recognised_by_names_and_shapes() {
+        let torch = [Naming::Timm, Naming::Torchvision, Naming::Lukemelas].map(Names::EfficientNet);
+        for names in torch.into_iter().chain([Names::Ultralytics]) {
+            for variant in Variant::published(names) {
+                let archive = hollow(&variant, names, 21);
+                let wanted = Wanted { variant: None, prefix: None, headless: false };
+                let matched = find(&archive, &wanted).unwrap();
+                assert_eq!((&matched.variant.name, matched.names), (&variant.name, names));
+                assert_eq!(matched.classes, Some(21));
+                assert!(
+                    matched.missing.is_empty()
+                        && matched.misshaped.is_empty()
+                        && matched.unexpected.is_empty()
+                );
+                assert_eq!(matched.notice.is_some(), names == Names::Ultralytics);
+            }
+        }
+    }
+
+    #[test]
+    fn a_wrapped_detector_still_shows_its_licence() {
+        let mut archive = hollow(&Variant::named("yolov8n", None).unwrap(), Names::Ultralytics, 2);
+        archive.arrays =
+            archive.arrays.into_iter().map(|(name, array)| (format!("model.{name}"), array)).collect();
+        let matched = find(&archive, &Wanted { variant: None, prefix: None, headless: false }).unwrap();
+        assert_eq!((matched.prefix.as_str(), matched.notice), ("model.", Some(AGPL_NOTICE)));
+    }
+
+    #[test]
+    fn a_variant_of_other_names_is_refused() {
+        let b0 = Variant::named("b0", None).unwrap();
+        let archive = hollow(&Variant::named("yolov8n", None).unwrap(), Names::Ultralytics, 2);
+        let error = find(&archive, &Wanted { variant: Some(b0), prefix: None, headless: false }).unwrap_err();
+        assert!(error.to_string().contains("not those of `b0`"), "{error}");
+    }
 }
