@@ -1,6 +1,9 @@
 use crate::{ElementType, FormatError};
 use std::collections::BTreeMap;
 
+/// Characters of a name that is only reported.
+const LONGEST_NAME: usize = 500;
+
 /// The kinds of files that are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
@@ -75,8 +78,10 @@ impl Archive {
         }
     }
 
-    pub(crate) fn ignore(&mut self, name: impl Into<String>, reason: &'static str) {
-        self.ignored.push(Ignored { name: name.into(), reason });
+    /// Names are cut where they are longer than any that a person wrote.
+    pub(crate) fn ignore(&mut self, name: impl AsRef<str>, reason: &'static str) {
+        let name = name.as_ref().chars().take(LONGEST_NAME).collect();
+        self.ignored.push(Ignored { name, reason });
     }
 }
 

@@ -10,8 +10,8 @@ use hdf5_pure::{AttrValue, DType, Dataset, File, Group};
 const FORMAT: &str = "Keras HDF5";
 /// Groups inside groups.
 const MAX_DEPTH: usize = 16;
-/// Groups of one file; a layer has two or three.
-const MAX_GROUPS: usize = 100_000;
+/// Groups and data sets of one file, counted by their paths: links can lead to one object on many.
+const MAX_OBJECTS: usize = 50_000;
 
 /// True if the bytes are an HDF5 file, as far as the first ones tell.
 pub(crate) fn looks_like(bytes: &[u8]) -> bool {
@@ -27,7 +27,7 @@ pub fn read(bytes: &[u8]) -> Result<Archive, FormatError> {
     let mut walk = Walk {
         archive: Archive::new(Format::Keras),
         budget: Budget::for_file(FORMAT, bytes.len() as u64),
-        groups: 0,
+        objects: 0,
     };
     walk.group(&file.root(), &mut Vec::new())?;
     walk.archive.ignored.sort();
@@ -41,17 +41,13 @@ fn damaged(place: &str, error: &hdf5_pure::Error) -> FormatError {
 struct Walk {
     archive: Archive,
     budget: Budget,
-    groups: usize,
+    objects: usize,
 }
 
 impl Walk {
     fn group(&mut self, group: &Group, path: &mut Vec<String>) -> Result<(), FormatError> {
         let place = format!("group `/{}`", path.join("/"));
-        self.groups += 1;
-        if path.len() > MAX_DEPTH || self.groups > MAX_GROUPS {
-            let limit = MAX_GROUPS as u64;
-            return Err(FormatError::Limit { format: FORMAT, place, what: "groups", limit });
-        }
+        self.count(path)?;
         if path.first().is_some_and(|first| first.starts_with("optimizer")) {
             self.archive.ignore(path.join("/"), "state of an optimiser");
             return Ok(());
@@ -71,7 +67,17 @@ impl Walk {
         Ok(())
     }
 
+    fn count(&mut self, path: &[String]) -> Result<(), FormatError> {
+        self.objects += 1;
+        if path.len() <= MAX_DEPTH && self.objects <= MAX_OBJECTS {
+            return Ok(());
+        }
+        let (place, limit) = (format!("`/{}`", path.join("/")), MAX_OBJECTS as u64);
+        Err(FormatError::Limit { format: FORMAT, place, what: "groups and data sets", limit })
+    }
+
     fn dataset(&mut self, dataset: &Dataset, group: &Group, path: &[String]) -> Result<(), FormatError> {
+        self.count(path)?;
         let full = path.join("/");
         let place = format!("data set `{full}`");
         let element = match dataset.dtype().map_err(|e| damaged(&place, &e))? {

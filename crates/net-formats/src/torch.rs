@@ -15,6 +15,9 @@ use zip::{CompressionMethod, ZipArchive};
 const LEGACY_MAGIC: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e";
 /// Pickle of the version number of that form, 1001.
 const LEGACY_VERSION: &[u8] = b"\x80\x02\x4d\xe9\x03\x2e";
+/// Entries of a state dict; the largest networks have some thousand. A pickle can repeat a name at the cost of two
+/// bytes, so the number of names is bounded apart from their size.
+const MAX_ENTRIES: usize = 100_000;
 /// Dicts around the state dict that are looked into.
 const MAX_DEPTH: usize = 4;
 /// Keys of training checkpoints under which the weights lie.
@@ -35,6 +38,10 @@ pub fn read(bytes: &[u8], averages: Averages) -> Result<Archive, FormatError> {
     let (pickle, storages) = if looks_like_legacy(bytes) { legacy(bytes)? } else { zipped(bytes)? };
     let mut archive = Archive::new(Format::Torch);
     let (dict, origin) = state_dict(&pickle, averages)?;
+    if dict.len() > MAX_ENTRIES {
+        let (limit, place) = (MAX_ENTRIES as u64, "state dict".to_string());
+        return Err(FormatError::Limit { format: FORMAT, place, what: "entries", limit });
+    }
     archive.origin = (!origin.is_empty()).then_some(origin);
     if let Node::Dict(items) = pickle.node(pickle.root) {
         note_architecture(&pickle, items, &mut archive);

@@ -156,6 +156,25 @@ fn nesting_without_end_costs_no_stack() {
 }
 
 #[test]
+fn one_long_name_repeated_costs_no_memory() {
+    let (storage, storages) = six();
+    let long: &'static str = "k".repeat(1 << 20).leak();
+    let mut file = pickle(&ordered(vec![("w", tensor(storage, 0, &[1], &[1]))]));
+    file.pop();
+    // `key`, memoised, then the same key again and again with None.
+    file.extend(b"(X");
+    file.extend((long.len() as u32).to_le_bytes());
+    file.extend(long.as_bytes());
+    file.extend(b"q\x01N");
+    file.extend(b"h\x01N".repeat(200_000));
+    file.extend(b"u.");
+    let data = storages[0].2.clone();
+    let file = zip(&[("archive/data.pkl".into(), file), ("archive/data/7".into(), data)]);
+    let error = read(&file, Averages::Prefer).unwrap_err();
+    assert!(matches!(error, FormatError::Limit { .. }), "{error}");
+}
+
+#[test]
 fn archives_that_lie_are_errors() {
     let (storage, storages) = six();
     let state = ordered(vec![("w", tensor(storage, 0, &[6], &[1]))]);
