@@ -9,12 +9,16 @@ mod efficientnet;
 mod graph_cost;
 mod init;
 mod mobilenet;
+mod naming;
 mod resnet;
 mod staged;
+mod weight_map;
 
 pub use config::{EfficientNetConfig, InputNormalization};
 pub use efficientnet::{Classifier, EfficientNet, Endpoints};
 pub use effnet_scaling::{NetworkSpec, Variant};
-pub use net_graph::Padding;
 pub use graph_cost::{GraphCost, classifier_graph, graph_footprint};
+pub use naming::Naming;
+pub use net_graph::Padding;
 pub use staged::{StagedConfig, StagedNetwork};
+pub use weight_map::{Layout, MappedWeight, Section, weight_map};

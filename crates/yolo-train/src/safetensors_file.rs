@@ -114,5 +114,5 @@ fn checksum(card: &str, tensors: &[(String, TensorView<'_>)]) -> String {
         hash.update(format!("\n{name} {:?} {:?}\n", view.dtype(), view.shape()));
         hash.update(view.data());
     }
-    format!("{:x}", hash.finalize())
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -156,12 +156,14 @@ fn images_of(batch: &ValidationBatch) -> ImageBatch<'_> {
 }
 
 fn ground_truths(image: &ValidationImage) -> Vec<GroundTruth> {
-    let truth = |labelled: &detect_data::LabelledBox| GroundTruth {
-        xyxy: labelled.xyxy,
-        class: labelled.class,
-        crowd: false,
+    let truth = |crowd| {
+        move |labelled: &detect_data::LabelledBox| GroundTruth {
+            xyxy: labelled.xyxy,
+            class: labelled.class,
+            crowd,
+        }
     };
-    image.ground_truths.iter().map(truth).collect()
+    image.ground_truths.iter().map(truth(false)).chain(image.crowds.iter().map(truth(true))).collect()
 }
 
 /// Loss of the batch that the detector ran last.

@@ -1,0 +1,169 @@
+//! The networks whose weights are converted, and the names that files give them.
+
+use anyhow::{Context, Result};
+use effnet_backbone::{Layout, MappedWeight, Naming, Section, weight_map};
+use effnet_scaling::NetworkSpec;
+use effyolo_config::EfficientNetSpec;
+use std::fmt;
+use yolo_neck_head::{NeckScale, yolov8};
+
+/// How a file names its arrays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Names {
+    EfficientNet(Naming),
+    /// Ultralytics' names of a stock YOLOv8 detector, which are ours too.
+    Ultralytics,
+}
+
+impl Names {
+    pub(super) fn all() -> impl Iterator<Item = Names> {
+        Naming::ALL.into_iter().map(Names::EfficientNet).chain([Names::Ultralytics])
+    }
+
+    /// The name that a file is recognised by.
+    pub(super) fn marker(self) -> &'static str {
+        match self {
+            Names::EfficientNet(naming) => naming.marker(),
+            Names::Ultralytics => "model.22.dfl.conv.weight",
+        }
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Names::EfficientNet(naming) => naming.name(),
+            Names::Ultralytics => "ultralytics",
+        }
+    }
+}
+
+impl fmt::Display for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Network {
+    EfficientNet(NetworkSpec),
+    Yolov8(NeckScale),
+}
+
+/// A network that a file may hold.
+#[derive(Debug, Clone)]
+pub(super) struct Variant {
+    /// `b0`, `yolov8n`, or `b0 x 0.25 x 0.4` with multipliers.
+    pub(super) name: String,
+    pub(super) network: Network,
+    pub(super) is_lite: bool,
+    /// Side of the training images; `None` where nobody published it.
+    pub(super) resolution: Option<usize>,
+}
+
+impl Variant {
+    /// All published variants that have such names.
+    pub(super) fn published(names: Names) -> Vec<Self> {
+        match names {
+            Names::EfficientNet(_) => effnet_scaling::Variant::ALL.iter().map(Self::efficientnet).collect(),
+            Names::Ultralytics => NeckScale::ALL.into_iter().map(Self::yolov8).collect(),
+        }
+    }
+
+    /// A variant by name, also timm's full ones; with multipliers, its baseline scaled by them.
+    pub(super) fn named(name: &str, multipliers: Option<(f64, f64)>) -> Result<Self> {
+        let mut yolo = NeckScale::ALL.into_iter().map(Self::yolov8);
+        if let Some(variant) = yolo.find(|variant| variant.name == name) {
+            return Ok(variant);
+        }
+        let published = effnet_scaling::Variant::find(short_name(name))?;
+        let Some((width, depth)) = multipliers else { return Ok(Self::efficientnet(&published)) };
+        Ok(Variant {
+            name: format!("{} x {width} x {depth}", published.name),
+            network: Network::EfficientNet(published.baseline().scaled(width, depth)?),
+            is_lite: published.is_lite(),
+            resolution: None,
+        })
+    }
+
+    /// The backbone of a detector, with its multipliers where they are not the published ones.
+    pub(super) fn of_backbone(backbone: &EfficientNetSpec) -> Self {
+        let EfficientNetSpec { variant, width, depth, .. } = backbone;
+        if (*width, *depth) == (variant.width, variant.depth) {
+            return Self::efficientnet(variant);
+        }
+        Variant {
+            name: format!("{} x {width} x {depth}", variant.name),
+            network: Network::EfficientNet(backbone.network()),
+            is_lite: variant.is_lite(),
+            resolution: None,
+        }
+    }
+
+    fn efficientnet(published: &effnet_scaling::Variant) -> Self {
+        Variant {
+            name: published.name.into(),
+            network: Network::EfficientNet(published.network()),
+            is_lite: published.is_lite(),
+            resolution: Some(published.resolution),
+        }
+    }
+
+    fn yolov8(scale: NeckScale) -> Self {
+        let name = format!("yolov8{}", scale.letter());
+        Variant { name, network: Network::Yolov8(scale), is_lite: false, resolution: None }
+    }
+
+    /// The stages, if it is an EfficientNet.
+    pub(super) fn spec(&self) -> Option<&NetworkSpec> {
+        match &self.network {
+            Network::EfficientNet(spec) => Some(spec),
+            Network::Yolov8(_) => None,
+        }
+    }
+
+    /// Its parameters as a file of those names has them.
+    pub(super) fn map(&self, names: Names, classes: usize) -> Result<Vec<MappedWeight>> {
+        match (&self.network, names) {
+            (Network::EfficientNet(spec), Names::EfficientNet(naming)) => {
+                Ok(weight_map(spec, classes, naming))
+            }
+            (Network::Yolov8(scale), Names::Ultralytics) => detector_map(*scale, classes),
+            _ => anyhow::bail!("{names}'s names are not those of `{}`", self.name),
+        }
+    }
+}
+
+/// Names and layouts are ours already.
+fn detector_map(scale: NeckScale, classes: usize) -> Result<Vec<MappedWeight>> {
+    let detector = yolov8(scale, classes.max(1), 0.0).context("the stock detector")?;
+    let weight = |param: &net_graph::Param| MappedWeight {
+        name: param.name.clone(),
+        dims: param.dims.clone(),
+        file_name: param.name.clone(),
+        layout: Layout::Torch,
+        section: Section::Backbone,
+    };
+    Ok(detector.graph.params().iter().map(weight).collect())
+}
+
+/// `b0` of `tf_efficientnet_b0.ns_jft_in1k` or `tf_efficientnet_b0_ns`.
+fn short_name(name: &str) -> &str {
+    let Some(rest) = name.strip_prefix("tf_efficientnet_").or_else(|| name.strip_prefix("efficientnet_"))
+    else {
+        return name;
+    };
+    rest.split(['_', '.']).next().unwrap_or(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn full_names_of_timm_are_variants() {
+        for name in ["b3", "efficientnet_b3", "tf_efficientnet_b3_ns", "tf_efficientnet_b3.ns_jft_in1k"] {
+            assert_eq!(Variant::named(name, None).unwrap().name, "b3");
+        }
+        assert_eq!(Variant::named("yolov8m", None).unwrap().network, Network::Yolov8(NeckScale::M));
+        assert!(Variant::named("resnet50", None).is_err());
+    }
+}
