@@ -80,9 +80,16 @@ impl RunState {
     /// # Errors
     /// When the file cannot be read or is none of ours.
     pub fn read(path: &Path) -> Result<Self, TrainError> {
-        let (bytes, origin) = (files::read(path)?, path.display().to_string());
-        let no_state = |reason: String| TrainError::WeightsFormat { origin: origin.clone(), reason };
-        let file = Checked::parse(&bytes, &origin)?;
+        Self::parse(&files::read(path)?, &path.display().to_string())
+    }
+
+    /// Reads the bytes of a state; `origin` is its name in messages.
+    ///
+    /// # Errors
+    /// As [`RunState::read`].
+    pub fn parse(bytes: &[u8], origin: &str) -> Result<Self, TrainError> {
+        let no_state = |reason: String| TrainError::WeightsFormat { origin: origin.into(), reason };
+        let file = Checked::parse(bytes, origin)?;
         let card: StateCard = file.card()?.ok_or_else(|| no_state("expected the state of a run".into()))?;
         let vector = |name: &str| {
             let view = file.tensors.tensor(name).ok();

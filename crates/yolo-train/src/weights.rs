@@ -78,7 +78,11 @@ impl WeightsFile {
         Self::parse(&files::read(path)?, &path.display().to_string())
     }
 
-    fn parse(bytes: &[u8], origin: &str) -> Result<Self, TrainError> {
+    /// Reads the bytes of a safetensors file; `origin` is its name in messages.
+    ///
+    /// # Errors
+    /// As [`WeightsFile::read`].
+    pub fn parse(bytes: &[u8], origin: &str) -> Result<Self, TrainError> {
         let file = Checked::parse(bytes, origin)?;
         let card: Option<ModelCard> = file.card()?;
         if let Some(card) = &card

@@ -2,6 +2,7 @@
 
 use net_cpu::Params;
 use net_graph::{Builder, Conv, Graph, Init, Padding};
+use proptest::prelude::*;
 use std::path::Path;
 use yolo_train::{
     EpochRow, LearnerState, ModelCard, Moments, Progress, RunState, RunningEpoch, TrainError, WeightsFile,
@@ -163,6 +164,23 @@ fn every_flipped_byte_and_every_cut_is_noticed() {
     for length in (0..whole.len()).step_by(13) {
         std::fs::write(&path, &whole[..length]).unwrap();
         assert!(WeightsFile::read(&path).is_err(), "{length} bytes");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        let _ = WeightsFile::parse(&bytes, "any bytes");
+        prop_assert!(RunState::parse(&bytes, "any bytes").is_err());
+    }
+
+    #[test]
+    fn any_header_is_read_or_refused(header in "\\PC{0,200}", length in 0u64..1000, rest in 0usize..100) {
+        let mut bytes = length.to_le_bytes().to_vec();
+        bytes.extend_from_slice(header.as_bytes());
+        bytes.extend(std::iter::repeat_n(0, rest));
+        let _ = WeightsFile::parse(&bytes, "any header");
+        prop_assert!(RunState::parse(&bytes, "any header").is_err());
     }
 }
 

@@ -14,6 +14,8 @@ pub(super) fn train(mut plan: Plan) -> Result<()> {
     let train = classes::open_split(&plan.asked.data, "train", None)?;
     let val = classes::open_split(&plan.asked.data, "val", Some(train.names()))?;
     plan.spec.classes = train.names().len();
+    let problems = train.problems().iter().chain(val.problems());
+    plan.left_out = problems.map(|problem| problem.error.to_string()).collect();
     let (names, val) = (train.names().to_vec(), Arc::new(val));
     let task = ClassificationTask::new(ClassificationSetup {
         spec: plan.spec.train.clone(),

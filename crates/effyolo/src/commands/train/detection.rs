@@ -22,6 +22,8 @@ pub(super) fn train(mut plan: Plan) -> Result<()> {
     data.notes.iter().for_each(|note| eprintln!("note: {note}"));
     plan.spec.classes = data.names.len();
     let (train, val) = (Arc::new(open_split(&data, "train")?), Arc::new(open_split(&data, "val")?));
+    let problems = train.report().problems.iter().chain(&val.report().problems);
+    plan.left_out = problems.map(ToString::to_string).collect();
     let (confidence, iou, max_detections) = VALIDATION;
     let task = DetectionTask::new(DetectionSetup {
         spec: plan.spec.train.clone(),

@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
     /// Model configuration.
     #[arg(long, required_unless_present = "resume")]
     model: Option<PathBuf>,
-    /// Data file in Ultralytics' form; to classify, a folder with train/CLASS/ and val/CLASS/.
+    /// Data file in Ultralytics' form, or a COCO instances file (.json); to classify, a folder with train/CLASS/ and val/CLASS/.
     #[arg(long, required_unless_present = "resume")]
     data: Option<PathBuf>,
     /// Weights to start from: those of an earlier run, or of a backbone under timm's names.
@@ -88,6 +88,8 @@ pub(crate) struct Plan {
     /// Folder of the run that goes on.
     resumed: Option<PathBuf>,
     json: Option<PathBuf>,
+    /// Everything of the data that was left out, a line each.
+    left_out: Vec<String>,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -121,7 +123,7 @@ pub(crate) fn train_new(
         weights: None,
         settings: Vec::new(),
     };
-    train(Plan { asked, spec, place: (project.into(), name.into()), resumed: None, json: None })
+    train(Plan { asked, spec, place: (project.into(), name.into()), resumed: None, json: None, left_out: Vec::new() })
 }
 
 /// A new run.
@@ -145,7 +147,7 @@ fn started(arguments: &Arguments, model: &Path, data: &Path) -> Result<Plan> {
         settings,
     };
     let place = (arguments.project.clone(), arguments.name.clone());
-    Ok(Plan { asked, spec, place, resumed: None, json: arguments.json.clone() })
+    Ok(Plan { asked, spec, place, resumed: None, json: arguments.json.clone(), left_out: Vec::new() })
 }
 
 /// A run that was begun before.
@@ -155,7 +157,7 @@ fn resumed(folder: &Path, arguments: &Arguments) -> Result<Plan> {
         .with_context(|| format!("{}: expected the arguments of a run", path.display()))?;
     let spec = ModelSpec::load(&folder.join("model.yaml"))?;
     let place = (arguments.project.clone(), arguments.name.clone());
-    Ok(Plan { asked, spec, place, resumed: Some(folder.to_path_buf()), json: arguments.json.clone() })
+    Ok(Plan { asked, spec, place, resumed: Some(folder.to_path_buf()), json: arguments.json.clone(), left_out: Vec::new() })
 }
 
 /// The flags and `--set` in the form that the configuration takes; later ones win.
@@ -184,6 +186,10 @@ impl Plan {
         let weights = folder.join("weights");
         std::fs::create_dir(&weights).with_context(|| format!("making the folder {}", weights.display()))?;
         let asked = format!("{}\n", serde_json::to_string_pretty(&self.asked)?);
+        if !self.left_out.is_empty() {
+            let lines = format!("{}\n", self.left_out.join("\n"));
+            write_atomically(&folder.join("left-out.txt"), lines.as_bytes())?;
+        }
         write_atomically(&folder.join("args.yaml"), asked.as_bytes())?;
         Ok(write_atomically(&folder.join("model.yaml"), self.spec.to_yaml().as_bytes())?)
     }
