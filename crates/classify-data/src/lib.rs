@@ -1,4 +1,5 @@
-//! Image classification data sets: a folder a class, augmentation, and the prefetching loader.
+#![doc = include_str!("../README.md")]
+//! # How it fits together
 //!
 //! The way of a training image: a [`ClassFolder`] decodes it and keeps it in memory where it fits, a [`ClassPipeline`]
 //! crops it at random, scales it to a square and flips it, and a [`ClassLoader`] gathers samples into [`ClassBatch`]es

@@ -1,4 +1,4 @@
-//! Training, validation and prediction.
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 mod classify;
