@@ -13,6 +13,7 @@ mod output;
 mod pictures;
 mod progress;
 mod report;
+mod sources;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};

@@ -53,6 +53,10 @@ fn a_detector_is_trained_validated_and_run() {
     );
     assert!(found.iter().all(|d| d["name"] == ["red", "blue"][d["class"].as_u64().unwrap() as usize]));
 
+    let matched = json(folder, &["predict", "images/val/[12].png", "--weights", weights, "--no-save"]);
+    assert_eq!(matched.as_array().unwrap().len(), 2);
+    let output = effyolo(folder, &["predict", "images/val/9*.png", "--weights", weights]);
+    assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("9*.png"));
     succeed(folder, &["predict", "images/val", "--weights", weights, "--conf", "0.01", "--save", "pictures"]);
     assert_eq!(fs::read_dir(folder.join("pictures")).unwrap().count(), 4);
 }

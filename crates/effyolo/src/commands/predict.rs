@@ -5,9 +5,10 @@ use crate::network::{self, Trained, TrainedClassifier, TrainedDetector};
 use crate::output;
 use crate::pictures::labelled;
 use crate::report::milliseconds;
-use anyhow::{Context, Result, bail};
+use crate::sources;
+use anyhow::{Context, Result};
 use box_geometry::Detection;
-use detect_data::{RgbImage, find_images};
+use detect_data::RgbImage;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ use yolo_train::{Speed, TrainError, classify_image, new_run_folder, nms_options}
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Images, folders of images, or text files that list images.
+    /// Images, folders of images, patterns such as "a/*.jpg", or text files that list images.
     #[arg(required = true)]
     sources: Vec<PathBuf>,
     /// Trained weights, such as runs/exp/weights/best.safetensors.
@@ -90,11 +91,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 fn classify(mut trained: TrainedClassifier, arguments: &Arguments) -> Result<()> {
     let side = arguments.imgsz.unwrap_or(trained.card.image_size);
     let is_quiet = output::is_standard_output(arguments.json.as_deref());
-    let mut reports = Vec::new();
-    for path in find_images(&arguments.sources)? {
-        let image = RgbImage::open(&path)?;
+    let paths = sources::images(&arguments.sources)?;
+    let (mut reports, mut skipped) = (Vec::with_capacity(paths.len()), 0);
+    for path in &paths {
+        let Some(image) = sources::open_or_skip(path, &mut skipped) else { continue };
         let probabilities = classify_image(&mut trained.classifier, &image, side)?;
-        let report = classified(&path, &image, &probabilities, &trained.card.names);
+        let report = classified(path, &image, &probabilities, &trained.card.names);
         if !is_quiet {
             let scores: Vec<String> = report
                 .classes
@@ -105,10 +107,10 @@ fn classify(mut trained: TrainedClassifier, arguments: &Arguments) -> Result<()>
         }
         reports.push(report);
     }
-    match &arguments.json {
-        Some(target) => output::write_json(target, &reports),
-        None => Ok(()),
+    if let Some(target) = &arguments.json {
+        output::write_json(target, &reports)?;
     }
+    sources::check_skipped(skipped, paths.len())
 }
 
 fn classified(path: &Path, image: &RgbImage, probabilities: &[f64], names: &[String]) -> ClassifiedImage {
@@ -125,22 +127,12 @@ fn classified(path: &Path, image: &RgbImage, probabilities: &[f64], names: &[Str
 }
 
 fn find_objects(mut trained: TrainedDetector, arguments: &Arguments) -> Result<()> {
-    let paths = find_images(&arguments.sources)?;
-    if paths.is_empty() {
-        bail!("expected images in {:?}, found none", arguments.sources);
-    }
+    let paths = sources::images(&arguments.sources)?;
     let folder = picture_folder(arguments)?;
     let is_quiet = output::is_standard_output(arguments.json.as_deref());
     let (mut reports, mut skipped) = (Vec::with_capacity(paths.len()), 0);
     for (index, path) in paths.iter().enumerate() {
-        let image = match RgbImage::open(path) {
-            Ok(image) => image,
-            Err(problem) => {
-                eprintln!("skipped: {problem}");
-                skipped += 1;
-                continue;
-            }
-        };
+        let Some(image) = sources::open_or_skip(path, &mut skipped) else { continue };
         let (detections, speed) = detect(&mut trained, &image, arguments)?;
         if !is_quiet {
             println!("{}", line(path, &image, &detections, &trained.card.names, &speed));
@@ -157,10 +149,7 @@ fn find_objects(mut trained: TrainedDetector, arguments: &Arguments) -> Result<(
     if let Some(folder) = folder.filter(|_| !is_quiet) {
         println!("pictures: {}", folder.display());
     }
-    if skipped > 0 {
-        bail!("{skipped} of {} images could not be read", paths.len());
-    }
-    Ok(())
+    sources::check_skipped(skipped, paths.len())
 }
 
 fn detect(

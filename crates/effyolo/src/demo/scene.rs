@@ -10,7 +10,7 @@ const EMPTY: f64 = 0.12;
 /// Objects of the other pictures.
 const OBJECTS: std::ops::RangeInclusive<usize> = 2..=6;
 /// Share of objects that are small, and the range of their diameters in pixels.
-const SMALL: (f64, f64, f64) = (0.22, 9.0, 11.8);
+const SMALL: (f64, f64, f64) = (0.22, 9.5, 11.8);
 /// Diameters of the others.
 const LARGE: (f64, f64) = (16.0, 52.0);
 /// Share of objects that are put beside the one before, so that they overlap.
@@ -18,8 +18,8 @@ const CROWDED: f64 = 0.15;
 /// Largest rotation in radians.
 const ROTATION: f64 = 0.35;
 /// Strength of the background's contrast and of the noise, in grey levels.
-const CONTRAST: f64 = 45.0;
-const NOISE: f64 = 9.0;
+const CONTRAST: f64 = 38.0;
+const NOISE: f64 = 6.0;
 /// Points a pixel is sampled at, in each direction.
 const SAMPLES: usize = 3;
 /// Share of an object that must be visible, and inside the picture, for it to be labelled.

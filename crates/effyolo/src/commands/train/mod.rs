@@ -123,7 +123,14 @@ pub(crate) fn train_new(
         weights: None,
         settings: Vec::new(),
     };
-    train(Plan { asked, spec, place: (project.into(), name.into()), resumed: None, json: None, left_out: Vec::new() })
+    train(Plan {
+        asked,
+        spec,
+        place: (project.into(), name.into()),
+        resumed: None,
+        json: None,
+        left_out: Vec::new(),
+    })
 }
 
 /// A new run.
@@ -157,7 +164,14 @@ fn resumed(folder: &Path, arguments: &Arguments) -> Result<Plan> {
         .with_context(|| format!("{}: expected the arguments of a run", path.display()))?;
     let spec = ModelSpec::load(&folder.join("model.yaml"))?;
     let place = (arguments.project.clone(), arguments.name.clone());
-    Ok(Plan { asked, spec, place, resumed: Some(folder.to_path_buf()), json: arguments.json.clone(), left_out: Vec::new() })
+    Ok(Plan {
+        asked,
+        spec,
+        place,
+        resumed: Some(folder.to_path_buf()),
+        json: arguments.json.clone(),
+        left_out: Vec::new(),
+    })
 }
 
 /// The flags and `--set` in the form that the configuration takes; later ones win.
