@@ -2,22 +2,18 @@
 
 mod convention;
 mod manifest;
-mod matching;
-mod network;
 mod report;
 mod verify;
 
 use anyhow::{Context, Result, ensure};
-use convention::Convention;
-use effnet_backbone::{Naming, Section};
-use matching::{Matched, Wanted};
+use effnet_backbone::Naming;
 use net_formats::safetensors_file::{self, ArrayRef};
 use net_formats::{Archive, Averages, Normalization, PaddingMode, WeightsInfo};
-use network::{Names, Variant};
 use report::Report;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use weight_sources::{Convention, Matched, Names, Variant, Wanted};
 
 /// Options of the command.
 #[derive(Debug, clap::Args)]
@@ -91,7 +87,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let archive = net_formats::load(&arguments.source, averages)?;
     let wanted = wanted(arguments, &archive)?;
     let source = || arguments.source.display().to_string();
-    let matched = matching::find(&archive, &wanted).with_context(source)?;
+    let matched = weight_sources::find(&archive, &wanted).with_context(source)?;
     let convention = convention::find(arguments, &archive, &matched).with_context(source)?;
     let info = info(&matched, &convention);
     let mut report = Report::new(&arguments.source, &archive, &matched, &info);
@@ -143,9 +139,9 @@ fn wanted(arguments: &Arguments, archive: &Archive) -> Result<Wanted> {
     let multipliers = arguments.width.zip(arguments.depth);
     let variant = match &arguments.variant {
         Some(name) => Some(Variant::named(name, multipliers)?),
-        None => convention::trained_backbone(archive)?.map(|backbone| Variant::of_backbone(&backbone)),
+        None => weight_sources::trained_backbone(archive)?.map(|backbone| Variant::of_backbone(&backbone)),
     };
-    Ok(Wanted { variant, prefix: arguments.prefix.clone(), headless: arguments.headless })
+    Ok(Wanted { variant, also: Vec::new(), prefix: arguments.prefix.clone(), headless: arguments.headless })
 }
 
 fn written_names(arguments: &Arguments, matched: &Matched<'_>) -> Names {
@@ -183,11 +179,6 @@ fn print(arguments: &Arguments, report: &Report) -> Result<()> {
         std::fs::write(path, json + "\n").with_context(|| path.display().to_string())?;
     }
     Ok(())
-}
-
-/// Sections that a source may lack.
-fn is_optional(section: Section, headless: bool) -> bool {
-    headless && section != Section::Backbone
 }
 
 /// Fails with what the caller has to say.

@@ -24,6 +24,19 @@ pub enum Normalization {
     Imagenet,
     /// To `[-1, 1]`, as the Lite variants were trained.
     Lite,
+    /// `(byte - 127) / 128`: the Lite variants as TensorFlow runs them, half a grey level from [`Self::Lite`].
+    LiteTensorflow,
+}
+
+/// What belongs to a checkpoint rather than to a network: weights lose accuracy under another convention.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Conventions {
+    /// Padding of all convolutions.
+    pub padding: Padding,
+    /// Epsilon of all batch norms.
+    pub bn_eps: f64,
+    /// Input normalisation.
+    pub normalization: Normalization,
 }
 
 /// A member of the EfficientNet family, possibly with other multipliers than the published ones.
@@ -82,6 +95,7 @@ impl EfficientNetSpec {
                 Normalization::None => None,
                 Normalization::Imagenet => Some(InputNormalization::imagenet()),
                 Normalization::Lite => Some(InputNormalization::lite()),
+                Normalization::LiteTensorflow => Some(InputNormalization::lite_tensorflow()),
             },
             prefix: "backbone".into(),
             reductions: self.levels.clone(),

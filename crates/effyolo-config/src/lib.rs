@@ -4,6 +4,7 @@
 
 mod backbone;
 mod coco_names;
+mod conventions;
 mod data;
 mod document;
 mod error;
@@ -19,7 +20,7 @@ mod suggest;
 mod train;
 mod train_keys;
 
-pub use backbone::{BackboneSpec, CspSpec, EfficientNetSpec, Normalization};
+pub use backbone::{BackboneSpec, Conventions, CspSpec, EfficientNetSpec, Normalization};
 pub use data::DataSpec;
 pub use error::ConfigError;
 pub use model::{Model, ModelSpec, Outputs, Task};

@@ -28,6 +28,8 @@ pub struct ModelSpec {
     pub classes: usize,
     /// How it is trained.
     pub train: TrainSpec,
+    /// Which of the backbone's conventions the model file states, by key: `padding`, `bn_eps`, `normalize`.
+    pub stated: Vec<&'static str>,
     /// What was changed on the way and should be said, such as an image side that was rounded up.
     pub notes: Vec<String>,
 }

@@ -13,11 +13,18 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use yolo_neck_head::NeckScale;
 
-const PADDINGS: [(&str, Padding); 2] = [("symmetric", Padding::Symmetric), ("same", Padding::Same)];
-const NORMALIZATIONS: [(&str, Normalization); 3] =
-    [("none", Normalization::None), ("imagenet", Normalization::Imagenet), ("lite", Normalization::Lite)];
+pub(crate) const PADDINGS: [(&str, Padding); 2] =
+    [("symmetric", Padding::Symmetric), ("same", Padding::Same)];
+pub(crate) const NORMALIZATIONS: [(&str, Normalization); 4] = [
+    ("none", Normalization::None),
+    ("imagenet", Normalization::Imagenet),
+    ("lite", Normalization::Lite),
+    ("lite-tensorflow", Normalization::LiteTensorflow),
+];
 const SCALES: [(&str, NeckScale); 5] =
     [("n", NeckScale::N), ("s", NeckScale::S), ("m", NeckScale::M), ("l", NeckScale::L), ("x", NeckScale::X)];
+/// Keys of a backbone that belong to a checkpoint.
+pub(crate) const CONVENTION_KEYS: [&str; 3] = ["padding", "bn_eps", "normalize"];
 const CSP_NAME: &str = "yolov8-csp";
 
 /// Batch-norm epsilon of a network trained from scratch; also that of every EfficientNet of TensorFlow origin.
@@ -64,13 +71,13 @@ impl ModelSpec {
         let is_rows = section.get("backbone").is_some_and(|backbone| backbone.items().is_some());
         let read =
             if is_rows { read_parts_of_rows(&mut section, letter)? } else { read_parts(&mut section)? };
-        let Parts { task, backbone, classes, notes } = read;
+        let Parts { task, backbone, classes, stated, notes } = read;
         let mut train = TrainSpec::defaults(purpose(task));
         if let Some(field) = section.get("train") {
             train.read(&field, purpose(task))?;
         }
         section.finish()?;
-        let mut spec = ModelSpec { task, backbone, classes, train, notes };
+        let mut spec = ModelSpec { task, backbone, classes, train, stated, notes };
         spec.settle(file)?;
         Ok(spec)
     }
@@ -130,6 +137,7 @@ struct Parts {
     task: Task,
     backbone: BackboneSpec,
     classes: usize,
+    stated: Vec<&'static str>,
     notes: Vec<String>,
 }
 
@@ -141,15 +149,17 @@ fn read_parts(section: &mut Section<'_>) -> Result<Parts, ConfigError> {
         Purpose::Classify => None,
     };
     let backbone = section.require("backbone", "a map such as `{name: efficientnet-b0}`")?;
+    let stated = stated_conventions(&backbone);
     let backbone = read_backbone(&backbone, neck)?;
     let classes = section.require("classes", "the number of classes")?.integer(CLASSES)?;
     let task = if neck.is_some() { Task::Detect { neck } } else { Task::Classify };
-    Ok(Parts { task, backbone, classes, notes: Vec::new() })
+    Ok(Parts { task, backbone, classes, stated, notes: Vec::new() })
 }
 
 fn read_parts_of_rows(section: &mut Section<'_>, letter: Option<char>) -> Result<Parts, ConfigError> {
     let ReadRows { spec, classes, notes } = read_rows(section, letter)?;
-    Ok(Parts { task: Task::Detect { neck: None }, backbone: BackboneSpec::Rows(spec), classes, notes })
+    let task = Task::Detect { neck: None };
+    Ok(Parts { task, backbone: BackboneSpec::Rows(spec), classes, stated: Vec::new(), notes })
 }
 
 fn parts_map(backbone: &BackboneSpec, task: Task, classes: usize) -> Mapping {
@@ -177,6 +187,13 @@ fn read_neck(field: &Field<'_>) -> Result<NeckScale, ConfigError> {
     let scale = section.require("scale", "one of n, s, m, l, x")?.choice(&SCALES)?;
     section.finish()?;
     Ok(scale)
+}
+
+/// Keys of [`crate::Conventions`] that stand in the map.
+fn stated_conventions(backbone: &Field<'_>) -> Vec<&'static str> {
+    let Some(entries) = backbone.entries() else { return Vec::new() };
+    let stated = |key: &&str| entries.iter().any(|(name, _)| name.as_str() == Some(key));
+    CONVENTION_KEYS.into_iter().filter(stated).collect()
 }
 
 /// `neck` is that of a detector.
@@ -267,6 +284,6 @@ fn backbone_map(backbone: &BackboneSpec, task: Task) -> Mapping {
     map
 }
 
-fn name_of<'a, T: PartialEq>(choices: &[(&'a str, T)], value: &T) -> &'a str {
+pub(crate) fn name_of<'a, T: PartialEq>(choices: &[(&'a str, T)], value: &T) -> &'a str {
     choices.iter().find(|(_, choice)| choice == value).expect("every choice has a name").0
 }

@@ -27,12 +27,15 @@ pub struct ModelCard {
     pub epoch: usize,
     /// Fitness that validation gave them.
     pub fitness: f64,
+    /// A licence that binds whoever uses the weights, taken over from those that training started from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice: Option<String>,
 }
 
 impl ModelCard {
     /// A card of the current format.
     pub fn new(model: String, names: Vec<String>, image_size: usize) -> Self {
-        ModelCard { format: FORMAT, model, names, image_size, epoch: 0, fitness: 0.0 }
+        ModelCard { format: FORMAT, model, names, image_size, epoch: 0, fitness: 0.0, notice: None }
     }
 }
 
@@ -145,17 +148,20 @@ impl WeightsFile {
     /// them, and the names that were not used (a backbone's classifier).
     ///
     /// # Errors
-    /// When nothing fits, or only a part of the backbone.
-    pub fn load_pretrained(&self, params: &mut Params) -> Result<LoadReport, TrainError> {
+    /// When nothing fits, or only a part of the backbone: of the parameters whose names `is_backbone` holds for.
+    pub fn load_pretrained(
+        &self,
+        params: &mut Params,
+        is_backbone: impl Fn(&str) -> bool,
+    ) -> Result<LoadReport, TrainError> {
         let layout = params.layout.clone();
         let rename = |name: &str| match layout.find(name) {
             Some(_) => name.to_string(),
             None => format!("{BACKBONE}{name}"),
         };
         let report = self.compare(&layout, rename);
-        let in_backbone = |name: &String| name.starts_with(BACKBONE);
-        let half_backbone = report.missing.iter().any(in_backbone)
-            || report.misshaped.iter().any(|(name, ..)| in_backbone(name));
+        let half_backbone = report.missing.iter().any(|name| is_backbone(name))
+            || report.misshaped.iter().any(|(name, ..)| is_backbone(name));
         if report.loaded.is_empty() || half_backbone {
             return Err(TrainError::WeightsMismatch {
                 origin: self.origin.clone(),

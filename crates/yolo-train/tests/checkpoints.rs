@@ -71,13 +71,17 @@ fn every_name_that_does_not_fit_is_reported() {
     assert_eq!(before.trained, wide.trained);
 }
 
+fn in_backbone(name: &str) -> bool {
+    name.starts_with("backbone.")
+}
+
 #[test]
 fn pretraining_keeps_a_head_of_another_size() {
     let folder = tempfile::tempdir().unwrap();
     let narrow = initial_params(&network(2), 1);
     let file = saved(&narrow, &folder.path().join("a.safetensors"));
     let mut wide = initial_params(&network(3), 2);
-    let report = file.load_pretrained(&mut wide).unwrap();
+    let report = file.load_pretrained(&mut wide, in_backbone).unwrap();
     assert_eq!(report.misshaped.len(), 2);
     assert_eq!(wide.get("backbone.conv_stem.weight"), narrow.get("backbone.conv_stem.weight"));
 }
@@ -96,12 +100,12 @@ fn a_bare_backbone_is_found_and_half_a_backbone_refused() {
     ];
     write_bare(&path, &whole);
     let mut params = initial_params(&network(2), 1);
-    let report = WeightsFile::read(&path).unwrap().load_pretrained(&mut params).unwrap();
+    let report = WeightsFile::read(&path).unwrap().load_pretrained(&mut params, in_backbone).unwrap();
     assert_eq!(report.loaded.len(), 5);
     assert_eq!(report.unexpected, ["classifier.bias"]);
     assert_eq!(params.get("backbone.bn1.running_var").unwrap(), [0.5; 4]);
     write_bare(&path, &whole[..3]);
-    let error = WeightsFile::read(&path).unwrap().load_pretrained(&mut params).unwrap_err();
+    let error = WeightsFile::read(&path).unwrap().load_pretrained(&mut params, in_backbone).unwrap_err();
     assert!(error.to_string().contains("`backbone.bn1.running_mean`"), "{error}");
 }
 

@@ -1,12 +1,12 @@
 //! What became of every array.
 
-use super::matching::{Matched, Weight};
 use super::verify::Verified;
 use net_formats::{Archive, ElementType, Normalization, PaddingMode, WeightsInfo};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
+use weight_sources::{Matched, Weight};
 
 /// The report, in the order of its JSON keys (`docs/json.md`).
 #[derive(Debug, Serialize)]

@@ -1,6 +1,5 @@
 //! Runs converted weights on one image.
 
-use super::matching::Matched;
 use anyhow::{Context, Result, ensure};
 use effnet_backbone::{EfficientNet, EfficientNetConfig, InputNormalization};
 use image::imageops::FilterType;
@@ -11,6 +10,7 @@ use serde::Serialize;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use weight_sources::Matched;
 
 /// Side of the image where nobody published the training resolution.
 const SIDE: usize = 224;

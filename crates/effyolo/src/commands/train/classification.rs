@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use effyolo_config::{Model, Outputs};
 use net_cpu::Isa;
 use std::sync::Arc;
-use yolo_train::{ClassificationSetup, ClassificationTask, RunFiles, UntrainedClassifier, initial_params};
+use yolo_train::{ClassificationSetup, ClassificationTask, RunFiles, UntrainedClassifier};
 
 pub(super) fn train(mut plan: Plan) -> Result<()> {
     let train = classes::open_split(&plan.asked.data, "train", None)?;
@@ -42,11 +42,10 @@ fn untrained(plan: &Plan) -> Result<UntrainedClassifier> {
     let spec = &plan.spec.train;
     let model = plan.spec.build(None)?;
     let frozen = model.backbone_stages.iter().take(spec.freeze_stages).flatten().cloned().collect();
+    let params = plan.first_values(&model)?;
     let Model { graph, outputs, .. } = model;
     let Outputs::Classifier { logits } = outputs else {
         bail!("expected a configuration with `task: classify`, got a detector")
     };
-    let mut params = initial_params(&graph, spec.seed);
-    plan.load_pretrained(&mut params)?;
     Ok(UntrainedClassifier { graph: Arc::new(graph), logits, params, frozen })
 }

@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 use effyolo_config::{DataSpec, Model, ModelSpec, Outputs};
 use net_cpu::Isa;
 use std::sync::Arc;
-use yolo_train::{DetectionSetup, DetectionTask, RunFiles, UntrainedNetwork, initial_params, nms_options};
+use yolo_train::{DetectionSetup, DetectionTask, RunFiles, UntrainedNetwork, nms_options};
 
 /// Validation during training: confidence, IoU of the suppression, detections of an image.
 const VALIDATION: (f32, f32, usize) = (0.001, 0.7, 300);
@@ -56,11 +56,10 @@ fn untrained(plan: &Plan) -> Result<UntrainedNetwork> {
     let ModelSpec { train: spec, .. } = &plan.spec;
     let model = plan.spec.build(None)?;
     let frozen = model.backbone_stages.iter().take(spec.freeze_stages).flatten().cloned().collect();
+    let params = plan.first_values(&model)?;
     let Model { graph, outputs, .. } = model;
     let Outputs::Detector(head) = outputs else {
         bail!("expected a configuration with `task: detect`, got a classifier")
     };
-    let mut params = initial_params(&graph, spec.seed);
-    plan.load_pretrained(&mut params)?;
     Ok(UntrainedNetwork { graph: Arc::new(graph), head, params, frozen })
 }

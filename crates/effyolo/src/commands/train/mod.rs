@@ -3,17 +3,19 @@
 mod classification;
 mod detection;
 mod estimate;
+mod pretrained;
 
 use crate::interrupt;
 use crate::output;
 use crate::progress::TrainingProgress;
 use anyhow::{Context, Result, bail, ensure};
-use effyolo_config::{ModelSpec, Task as ModelTask};
+use effyolo_config::{Model, ModelSpec, Task as ModelTask};
 use net_cpu::Params;
+use pretrained::Pretrained;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use yolo_train::{
-    LoadReport, ModelCard, RunEnd, RunFiles, RunSetup, Task, TrainingRun, WeightsFile, new_run_folder,
+    LoadReport, ModelCard, RunEnd, RunFiles, RunSetup, Task, TrainingRun, initial_params, new_run_folder,
     write_atomically,
 };
 
@@ -28,7 +30,8 @@ pub(crate) struct Arguments {
     /// Data file in Ultralytics' form, or a COCO instances file (.json); to classify, a folder with train/CLASS/ and val/CLASS/.
     #[arg(long, required_unless_present = "resume")]
     data: Option<PathBuf>,
-    /// Weights to start from: those of an earlier run, or of a backbone under timm's names.
+    /// Weights to start from: those of an earlier run, or of another framework (PyTorch, safetensors, TensorFlow, Keras,
+    /// ONNX) for this backbone.
     #[arg(long)]
     weights: Option<PathBuf>,
     /// Passes over the training images.
@@ -77,12 +80,19 @@ pub(crate) struct RunArguments {
     data: PathBuf,
     weights: Option<PathBuf>,
     settings: Vec<String>,
+    /// A licence that comes with the weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    notice: Option<String>,
 }
 
 /// What is to be trained.
 pub(crate) struct Plan {
     asked: RunArguments,
     spec: ModelSpec,
+    /// What training starts from; `None` for a run that goes on.
+    pretrained: Option<Pretrained>,
+    /// A licence that comes with the weights.
+    notice: Option<String>,
     /// Where a new run's folder goes, and its name.
     place: (PathBuf, String),
     /// Folder of the run that goes on.
@@ -122,11 +132,15 @@ pub(crate) fn train_new(
         data: absolute(data)?,
         weights: None,
         settings: Vec::new(),
+        notice: None,
     };
+    let place = (project.into(), name.into());
     train(Plan {
         asked,
         spec,
-        place: (project.into(), name.into()),
+        pretrained: None,
+        notice: None,
+        place,
         resumed: None,
         json: None,
         left_out: Vec::new(),
@@ -152,9 +166,28 @@ fn started(arguments: &Arguments, model: &Path, data: &Path) -> Result<Plan> {
         data: absolute(data)?,
         weights: arguments.weights.as_deref().map(absolute).transpose()?,
         settings,
+        notice: None,
     };
+    let pretrained = arguments.weights.as_deref().map(|path| Pretrained::read(path, &spec)).transpose()?;
+    if let Some(pretrained) = &pretrained {
+        pretrained.prepare(&mut spec, model)?;
+    }
+    let notice = pretrained.as_ref().and_then(|pretrained| pretrained.notice.clone());
+    if let Some(notice) = &notice {
+        eprintln!("licence: {notice}");
+    }
+    let asked = RunArguments { notice: notice.clone(), ..asked };
     let place = (arguments.project.clone(), arguments.name.clone());
-    Ok(Plan { asked, spec, place, resumed: None, json: arguments.json.clone(), left_out: Vec::new() })
+    Ok(Plan {
+        asked,
+        spec,
+        pretrained,
+        notice,
+        place,
+        resumed: None,
+        json: arguments.json.clone(),
+        left_out: Vec::new(),
+    })
 }
 
 /// A run that was begun before.
@@ -163,10 +196,17 @@ fn resumed(folder: &Path, arguments: &Arguments) -> Result<Plan> {
     let asked: RunArguments = serde_json::from_slice(&yolo_train::read(&path)?)
         .with_context(|| format!("{}: expected the arguments of a run", path.display()))?;
     let spec = ModelSpec::load(&folder.join("model.yaml"))?;
+    let notice = asked.notice.clone();
+    let pretrained = match RunFiles(folder).state().exists() {
+        true => None, // The state replaces all values.
+        false => asked.weights.as_deref().map(|path| Pretrained::read(path, &spec)).transpose()?,
+    };
     let place = (arguments.project.clone(), arguments.name.clone());
     Ok(Plan {
         asked,
         spec,
+        pretrained,
+        notice,
         place,
         resumed: Some(folder.to_path_buf()),
         json: arguments.json.clone(),
@@ -208,21 +248,22 @@ impl Plan {
         Ok(write_atomically(&folder.join("model.yaml"), self.spec.to_yaml().as_bytes())?)
     }
 
-    /// Loads the weights that were asked for, and says what does not fit.
-    fn load_pretrained(&self, params: &mut Params) -> Result<()> {
-        // A state, if the run has one, replaces all values.
-        let Some(path) = &self.asked.weights else { return Ok(()) };
+    /// The network's values before the first step; what does not fit the weights that were asked for is said.
+    fn first_values(&self, model: &Model) -> Result<Params> {
+        let mut params = initial_params(&model.graph, self.spec.train.seed);
+        let Some(Pretrained { file, .. }) = &self.pretrained else { return Ok(params) };
+        let is_backbone = |name: &str| model.backbone_stage(name).is_some();
         let LoadReport { loaded, missing, unexpected, misshaped } =
-            WeightsFile::read(path)?.load_pretrained(params)?;
+            file.load_pretrained(&mut params, is_backbone)?;
         let random = missing.len() + misshaped.len();
-        eprintln!("{}: {} parameters loaded, {random} start at random", path.display(), loaded.len());
+        eprintln!("{}: {} parameters loaded, {random} start at random", file.origin, loaded.len());
         if !unexpected.is_empty() {
             eprintln!("  not used, since this model has no such layers: {}", unexpected.join(", "));
         }
         for (name, expected, got) in misshaped {
             eprintln!("  not used: `{name}`: expected {expected:?}, got {got:?}");
         }
-        Ok(())
+        Ok(params)
     }
 }
 
@@ -238,7 +279,10 @@ fn run_task<T: Task>(plan: &Plan, task: T, names: &[String]) -> Result<Ended<T::
     let spec = &plan.spec.train;
     let setup = RunSetup {
         spec: spec.clone(),
-        card: ModelCard::new(plan.spec.to_yaml(), names.to_vec(), spec.image_size),
+        card: ModelCard {
+            notice: plan.notice.clone(),
+            ..ModelCard::new(plan.spec.to_yaml(), names.to_vec(), spec.image_size)
+        },
         folder: folder.clone(),
         interrupt: interrupt::flag()?,
     };

@@ -1,8 +1,6 @@
 //! Finds out which network a file holds, and which array is which parameter.
 
-use super::is_optional;
-use super::network::{Names, Variant};
-use anyhow::{Context, Result, bail};
+use crate::{Names, SourceError, Variant};
 use effnet_backbone::{Layout, MappedWeight, Naming, Section, weight_map};
 use effnet_scaling::NetworkSpec;
 use net_formats::{Archive, Ignored, NamedArray};
@@ -10,82 +8,106 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Said where names show that a file comes from Ultralytics' code.
-pub(super) const AGPL_NOTICE: &str = "The names are those of Ultralytics YOLO, whose weights are published under \
+const AGPL_NOTICE: &str = "The names are those of Ultralytics YOLO, whose weights are published under \
     AGPL-3.0 (or a commercial licence of theirs); that licence stays with the converted file.";
 /// Counted by PyTorch beside running statistics; nothing here needs it.
 const COUNTER: &str = "num_batches_tracked";
 /// Has as many elements as a YOLOv8 detector has classes.
 const DETECTOR_CLASSES: &str = "model.22.cv3.0.2.bias";
 
-/// What the user asks for.
+/// What a file is compared with.
 #[derive(Debug)]
-pub(super) struct Wanted {
-    pub(super) variant: Option<Variant>,
-    pub(super) prefix: Option<String>,
-    pub(super) headless: bool,
+pub struct Wanted {
+    /// The only network that it may be.
+    pub variant: Option<Variant>,
+    /// Networks that it may be beside the published ones.
+    pub also: Vec<Variant>,
+    /// What stands before the names, where a file holds several networks.
+    pub prefix: Option<String>,
+    /// Head convolution and classifier may be absent.
+    pub headless: bool,
 }
 
 /// A parameter in PyTorch's layout.
 #[derive(Debug)]
-pub(super) struct Weight<'a> {
-    pub(super) name: String,
-    pub(super) source: String,
-    pub(super) dims: Vec<usize>,
-    pub(super) values: Cow<'a, [f32]>,
+pub struct Weight<'a> {
+    /// Our name, which is timm's.
+    pub name: String,
+    /// The file's name.
+    pub source: String,
+    /// Dimensions in PyTorch's order.
+    pub dims: Vec<usize>,
+    /// Values, row-major.
+    pub values: Cow<'a, [f32]>,
 }
 
 /// What became of every array of a file and every parameter of the network.
 #[derive(Debug)]
-pub(super) struct Matched<'a> {
-    pub(super) variant: Variant,
-    pub(super) names: Names,
-    pub(super) prefix: String,
-    pub(super) classes: Option<usize>,
-    pub(super) weights: Vec<Weight<'a>>,
+pub struct Matched<'a> {
+    /// The network.
+    pub variant: Variant,
+    /// How the file names it.
+    pub names: Names,
+    /// What stands before the names.
+    pub prefix: String,
+    /// Classes of the classifier or detector; `None` without one.
+    pub classes: Option<usize>,
+    /// The parameters that fit.
+    pub weights: Vec<Weight<'a>>,
     /// Our names.
-    pub(super) missing: Vec<String>,
+    pub missing: Vec<String>,
     /// Our names of what the file lacks and may lack.
-    pub(super) absent: Vec<String>,
+    pub absent: Vec<String>,
     /// The file's names.
-    pub(super) unexpected: Vec<String>,
+    pub unexpected: Vec<String>,
     /// The file's name, dimensions expected there, dimensions got.
-    pub(super) misshaped: Vec<(String, Vec<usize>, Vec<usize>)>,
-    pub(super) ignored: Vec<Ignored>,
-    pub(super) notice: Option<&'static str>,
+    pub misshaped: Vec<(String, Vec<usize>, Vec<usize>)>,
+    /// What is no parameter.
+    pub ignored: Vec<Ignored>,
+    /// A licence that binds whoever uses the weights, where the names show one.
+    pub notice: Option<&'static str>,
 }
 
 impl Matched<'_> {
     /// Name of the naming in reports: ours has a prefix that no other tool writes.
-    pub(super) fn naming_name(&self) -> &'static str {
+    pub fn naming_name(&self) -> &'static str {
         let ours = self.names == Names::EfficientNet(Naming::Timm) && self.prefix == "backbone.";
         if ours { "effyolo" } else { self.names.name() }
     }
 }
 
 /// Matches a file against the networks that are wanted and takes the one that fits best.
-pub(super) fn find<'a>(archive: &'a Archive, wanted: &Wanted) -> Result<Matched<'a>> {
+///
+/// # Errors
+/// When no network is recognised by the names, several are, or none has such dimensions.
+pub fn find<'a>(archive: &'a Archive, wanted: &Wanted) -> Result<Matched<'a>, SourceError> {
     let (names, prefix) = recognise(archive, wanted)?;
     let arrays = Arrays::new(archive, &prefix);
     let classes = arrays.classes(names);
-    let candidates =
-        wanted.variant.clone().map_or_else(|| Variant::published(names), |variant| vec![variant]);
+    let candidates = match &wanted.variant {
+        Some(variant) => vec![variant.clone()],
+        None => wanted.also.iter().cloned().chain(Variant::published(names)).collect(),
+    };
     let mut best: Option<(i64, Variant, Vec<MappedWeight>)> = None;
     for variant in candidates {
-        let map = variant.map(names, classes.unwrap_or(0))?;
+        let map = match variant.map(names, classes.unwrap_or(0)) {
+            Err(SourceError::OtherNames { .. }) if wanted.variant.is_none() => continue,
+            map => map?,
+        };
         let score = arrays.score(&map);
         if best.as_ref().is_none_or(|(other, ..)| score > *other) {
             best = Some((score, variant, map));
         }
     }
-    let (_, variant, map) = best.context("no variant to compare with")?;
+    let (_, variant, map) = best.expect("every naming has published variants");
     let fitting = map.iter().filter(|weight| arrays.fits(weight)).count();
     if fitting * 2 < map.len() {
-        bail!(
-            "the names are {names}'s, but the arrays are not those of a known network: the closest, {}, has {} \
-             parameters and {fitting} of them fit; give --variant, or --width and --depth, if it is another one",
-            variant.name,
-            map.len()
-        );
+        return Err(SourceError::OtherNetwork {
+            names: names.to_string(),
+            closest: variant.name,
+            params: map.len(),
+            fitting,
+        });
     }
     let mut matched = Matched {
         variant,
@@ -198,7 +220,7 @@ impl<'a> Arrays<'a> {
 }
 
 /// Names of the one network in a file and what stands before them.
-fn recognise(archive: &Archive, wanted: &Wanted) -> Result<(Names, String)> {
+fn recognise(archive: &Archive, wanted: &Wanted) -> Result<(Names, String), SourceError> {
     let mut found = Vec::new();
     for name in archive.arrays.keys() {
         for names in Names::all() {
@@ -214,16 +236,12 @@ fn recognise(archive: &Archive, wanted: &Wanted) -> Result<(Names, String)> {
         0 => Err(unrecognised(archive, wanted)),
         _ => {
             let prefixes: Vec<_> = found.iter().map(|(_, prefix)| format!("`{prefix}`")).collect();
-            bail!(
-                "the file holds {} networks; choose one with --prefix: {}",
-                found.len(),
-                prefixes.join(", ")
-            )
+            Err(SourceError::Several { count: found.len(), prefixes: prefixes.join(", ") })
         }
     }
 }
 
-fn unrecognised(archive: &Archive, wanted: &Wanted) -> anyhow::Error {
+fn unrecognised(archive: &Archive, wanted: &Wanted) -> SourceError {
     let markers: Vec<_> = Names::all().map(|names| format!("`{}` ({names})", names.marker())).collect();
     let names: Vec<_> = archive.arrays.keys().take(6).map(|name| format!("`{name}`")).collect();
     let below = wanted.prefix.as_ref().map(|prefix| format!(" below `{prefix}`")).unwrap_or_default();
@@ -236,13 +254,13 @@ fn unrecognised(archive: &Archive, wanted: &Wanted) -> anyhow::Error {
         Some(notice) => format!(". {notice}"),
         None => String::new(),
     };
-    anyhow::anyhow!(
-        "expected an EfficientNet or a stock YOLOv8{below}, recognised by {}; got {} arrays{}{}{hint}",
-        markers.join(", "),
-        archive.arrays.len(),
-        if names.is_empty() { "" } else { ": " },
-        names.join(", "),
-    )
+    let colon = if names.is_empty() { "" } else { ": " };
+    SourceError::Unrecognised {
+        below,
+        markers: markers.join(", "),
+        arrays: archive.arrays.len(),
+        found: format!("{colon}{}{hint}", names.join(", ")),
+    }
 }
 
 /// Ultralytics numbers the layers of every model: `model.0.`, `model.1.` and so on.
@@ -251,6 +269,11 @@ fn notice(archive: &Archive) -> Option<&'static str> {
     let layer = |name: &String| name.split("model.").skip(1).find_map(number);
     let layers: BTreeSet<u32> = archive.arrays.keys().filter_map(layer).collect();
     (layers.len() > 1).then_some(AGPL_NOTICE)
+}
+
+/// Sections that a source may lack.
+fn is_optional(section: Section, headless: bool) -> bool {
+    headless && section != Section::Backbone
 }
 
 #[cfg(test)]
@@ -279,7 +302,7 @@ mod tests {
         for names in torch.into_iter().chain([Names::Ultralytics]) {
             for variant in Variant::published(names) {
                 let archive = hollow(&variant, names, 21);
-                let wanted = Wanted { variant: None, prefix: None, headless: false };
+                let wanted = Wanted { variant: None, prefix: None, headless: false, also: Vec::new() };
                 let matched = find(&archive, &wanted).unwrap();
                 assert_eq!((&matched.variant.name, matched.names), (&variant.name, names));
                 assert_eq!(matched.classes, Some(21));
@@ -298,7 +321,9 @@ mod tests {
         let mut archive = hollow(&Variant::named("yolov8n", None).unwrap(), Names::Ultralytics, 2);
         archive.arrays =
             archive.arrays.into_iter().map(|(name, array)| (format!("model.{name}"), array)).collect();
-        let matched = find(&archive, &Wanted { variant: None, prefix: None, headless: false }).unwrap();
+        let matched =
+            find(&archive, &Wanted { variant: None, prefix: None, headless: false, also: Vec::new() })
+                .unwrap();
         assert_eq!((matched.prefix.as_str(), matched.notice), ("model.", Some(AGPL_NOTICE)));
     }
 
@@ -306,7 +331,9 @@ mod tests {
     fn a_variant_of_other_names_is_refused() {
         let b0 = Variant::named("b0", None).unwrap();
         let archive = hollow(&Variant::named("yolov8n", None).unwrap(), Names::Ultralytics, 2);
-        let error = find(&archive, &Wanted { variant: Some(b0), prefix: None, headless: false }).unwrap_err();
+        let error =
+            find(&archive, &Wanted { variant: Some(b0), prefix: None, headless: false, also: Vec::new() })
+                .unwrap_err();
         assert!(error.to_string().contains("not those of `b0`"), "{error}");
     }
 }

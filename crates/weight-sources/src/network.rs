@@ -1,6 +1,6 @@
 //! The networks whose weights are converted, and the names that files give them.
 
-use anyhow::{Context, Result};
+use crate::SourceError;
 use effnet_backbone::{Layout, MappedWeight, Naming, Section, weight_map};
 use effnet_scaling::NetworkSpec;
 use effyolo_config::EfficientNetSpec;
@@ -9,26 +9,29 @@ use yolo_neck_head::{NeckScale, yolov8};
 
 /// How a file names its arrays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Names {
+pub enum Names {
+    /// One of the namings of EfficientNets.
     EfficientNet(Naming),
     /// Ultralytics' names of a stock YOLOv8 detector, which are ours too.
     Ultralytics,
 }
 
 impl Names {
-    pub(super) fn all() -> impl Iterator<Item = Names> {
+    /// All namings.
+    pub fn all() -> impl Iterator<Item = Names> {
         Naming::ALL.into_iter().map(Names::EfficientNet).chain([Names::Ultralytics])
     }
 
     /// The name that a file is recognised by.
-    pub(super) fn marker(self) -> &'static str {
+    pub fn marker(self) -> &'static str {
         match self {
             Names::EfficientNet(naming) => naming.marker(),
             Names::Ultralytics => "model.22.dfl.conv.weight",
         }
     }
 
-    pub(super) fn name(self) -> &'static str {
+    /// Name in reports.
+    pub fn name(self) -> &'static str {
         match self {
             Names::EfficientNet(naming) => naming.name(),
             Names::Ultralytics => "ultralytics",
@@ -42,34 +45,42 @@ impl fmt::Display for Names {
     }
 }
 
+/// What a variant is.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Network {
+pub enum Network {
+    /// An EfficientNet of these stages.
     EfficientNet(NetworkSpec),
+    /// The stock detector at this scale.
     Yolov8(NeckScale),
 }
 
 /// A network that a file may hold.
 #[derive(Debug, Clone)]
-pub(super) struct Variant {
+pub struct Variant {
     /// `b0`, `yolov8n`, or `b0 x 0.25 x 0.4` with multipliers.
-    pub(super) name: String,
-    pub(super) network: Network,
-    pub(super) is_lite: bool,
+    pub name: String,
+    /// What it is.
+    pub network: Network,
+    /// True for a Lite variant.
+    pub is_lite: bool,
     /// Side of the training images; `None` where nobody published it.
-    pub(super) resolution: Option<usize>,
+    pub resolution: Option<usize>,
 }
 
 impl Variant {
     /// All published variants that have such names.
-    pub(super) fn published(names: Names) -> Vec<Self> {
+    pub fn published(names: Names) -> Vec<Self> {
         match names {
             Names::EfficientNet(_) => effnet_scaling::Variant::ALL.iter().map(Self::efficientnet).collect(),
             Names::Ultralytics => NeckScale::ALL.into_iter().map(Self::yolov8).collect(),
         }
     }
 
-    /// A variant by name, also timm's full ones; with multipliers, its baseline scaled by them.
-    pub(super) fn named(name: &str, multipliers: Option<(f64, f64)>) -> Result<Self> {
+    /// A variant by name, also timm's full ones; with multipliers (width, depth), its baseline scaled by them.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn named(name: &str, multipliers: Option<(f64, f64)>) -> Result<Self, SourceError> {
         let mut yolo = NeckScale::ALL.into_iter().map(Self::yolov8);
         if let Some(variant) = yolo.find(|variant| variant.name == name) {
             return Ok(variant);
@@ -85,7 +96,7 @@ impl Variant {
     }
 
     /// The backbone of a detector, with its multipliers where they are not the published ones.
-    pub(super) fn of_backbone(backbone: &EfficientNetSpec) -> Self {
+    pub fn of_backbone(backbone: &EfficientNetSpec) -> Self {
         let EfficientNetSpec { variant, width, depth, .. } = backbone;
         if (*width, *depth) == (variant.width, variant.depth) {
             return Self::efficientnet(variant);
@@ -107,13 +118,14 @@ impl Variant {
         }
     }
 
-    fn yolov8(scale: NeckScale) -> Self {
+    /// The stock detector.
+    pub fn yolov8(scale: NeckScale) -> Self {
         let name = format!("yolov8{}", scale.letter());
         Variant { name, network: Network::Yolov8(scale), is_lite: false, resolution: None }
     }
 
     /// The stages, if it is an EfficientNet.
-    pub(super) fn spec(&self) -> Option<&NetworkSpec> {
+    pub fn spec(&self) -> Option<&NetworkSpec> {
         match &self.network {
             Network::EfficientNet(spec) => Some(spec),
             Network::Yolov8(_) => None,
@@ -121,20 +133,23 @@ impl Variant {
     }
 
     /// Its parameters as a file of those names has them.
-    pub(super) fn map(&self, names: Names, classes: usize) -> Result<Vec<MappedWeight>> {
+    ///
+    /// # Errors
+    /// When it never has those names.
+    pub fn map(&self, names: Names, classes: usize) -> Result<Vec<MappedWeight>, SourceError> {
         match (&self.network, names) {
             (Network::EfficientNet(spec), Names::EfficientNet(naming)) => {
                 Ok(weight_map(spec, classes, naming))
             }
             (Network::Yolov8(scale), Names::Ultralytics) => detector_map(*scale, classes),
-            _ => anyhow::bail!("{names}'s names are not those of `{}`", self.name),
+            _ => Err(SourceError::OtherNames { names: names.to_string(), variant: self.name.clone() }),
         }
     }
 }
 
 /// Names and layouts are ours already.
-fn detector_map(scale: NeckScale, classes: usize) -> Result<Vec<MappedWeight>> {
-    let detector = yolov8(scale, classes.max(1), 0.0).context("the stock detector")?;
+fn detector_map(scale: NeckScale, classes: usize) -> Result<Vec<MappedWeight>, SourceError> {
+    let detector = yolov8(scale, classes.max(1), 0.0)?;
     let weight = |param: &net_graph::Param| MappedWeight {
         name: param.name.clone(),
         dims: param.dims.clone(),

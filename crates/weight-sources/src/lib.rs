@@ -1,0 +1,12 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod convention;
+mod error;
+mod matching;
+mod network;
+
+pub use convention::{Convention, architecture, is_large, trained_backbone};
+pub use error::SourceError;
+pub use matching::{Matched, Wanted, Weight, find};
+pub use network::{Names, Network, Variant};
