@@ -250,14 +250,14 @@ impl TrainSpec {
     /// Takes over the keys of a YAML map.
     pub(crate) fn read(&mut self, field: &Field<'_>, purpose: Purpose) -> Result<(), ConfigError> {
         let mut section = field.section("a map of training settings")?;
-        for name in purpose.unused() {
-            if let Some(field) = section.get(name) {
-                return Err(useless(name, &field));
-            }
-        }
         for key in purpose.keys() {
             if let Some(field) = section.get(key.name) {
                 (key.set)(self, &field)?;
+            }
+        }
+        for name in purpose.unused() {
+            if let Some(field) = section.get(name) {
+                return Err(useless(name, &field));
             }
         }
         section.finish()
