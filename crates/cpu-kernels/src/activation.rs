@@ -2,6 +2,7 @@
 
 use crate::isa::{mul_add, multiversion};
 use crate::rows::{self, Spans};
+use crate::vector::{Lanes, Vector};
 use crate::{Isa, MapMut, MapRef};
 
 /// An activation function.
@@ -27,6 +28,16 @@ pub const EXP_LIMIT: f32 = 87.0;
 /// Straight-line code without calls: in a loop of a function that has SIMD instructions it becomes SIMD.
 #[inline(always)]
 pub fn exp<const FMA: bool>(x: f32) -> f32 {
+    // SAFETY: a single lane needs no instruction set.
+    unsafe { exp_vector(Lanes::<1, FMA>([x])).0[0] }
+}
+
+/// [`exp`] of a vector.
+///
+/// # Safety
+/// The CPU has the instructions of `V`.
+#[inline(always)]
+unsafe fn exp_vector<V: Vector>(x: V) -> V {
     // Adding 1.5 * 2^23 leaves no fraction bits: the sum is rounded to the nearest integer and holds it in its low bits.
     const ROUND: f32 = 12_582_912.0;
     // ln 2 in two parts, the first with so few bits that its products with the exponent are exact.
@@ -35,26 +46,25 @@ pub fn exp<const FMA: bool>(x: f32) -> f32 {
     // (e^r - 1 - r) / r^2 interpolated in the Chebyshev nodes of |r| <= ln(2) / 2; relative error of e^r 1.1e-8.
     const POLYNOMIAL: [f32; 5] = [0.5, 0.166_665_76, 0.041_666_552, 0.008_363_233, 0.001_392_625];
 
-    // Written so that NaN fails both comparisons.
-    let x = if x < -EXP_LIMIT { -EXP_LIMIT } else { x };
-    let x = if x > EXP_LIMIT { EXP_LIMIT } else { x };
-    let shifted = mul_add::<FMA>(x, std::f32::consts::LOG2_E, ROUND);
-    let n = shifted - ROUND;
-    let r = mul_add::<FMA>(n, -LN_2_LOW, mul_add::<FMA>(n, -LN_2_HIGH, x));
-    // Pairs first, so that the chain of dependent operations is short.
-    let [c2, c3, c4, c5, c6] = POLYNOMIAL;
-    let r_2 = r * r;
-    let low = mul_add::<FMA>(c3, r, c2);
-    let high = mul_add::<FMA>(c6, r_2, mul_add::<FMA>(c5, r, c4));
-    let e_r = mul_add::<FMA>(mul_add::<FMA>(high, r_2, low), r_2, r) + 1.0;
-    let two_n = f32::from_bits(shifted.to_bits().wrapping_add(127) << 23);
-    e_r * two_n
+    // SAFETY: the caller's promise.
+    unsafe {
+        let x = V::splat(EXP_LIMIT).min(V::splat(-EXP_LIMIT).max(x));
+        let shifted = x.mul_add(V::splat(std::f32::consts::LOG2_E), V::splat(ROUND));
+        let n = shifted.sub(V::splat(ROUND));
+        let r = n.mul_add(V::splat(-LN_2_LOW), n.mul_add(V::splat(-LN_2_HIGH), x));
+        // Pairs first, so that the chain of dependent operations is short.
+        let [c2, c3, c4, c5, c6] = POLYNOMIAL.map(|c| V::splat(c));
+        let r_2 = r.mul(r);
+        let (low, high) = (c3.mul_add(r, c2), c6.mul_add(r_2, c5.mul_add(r, c4)));
+        let e_r = high.mul_add(r_2, low).mul_add(r_2, r).add(V::splat(1.0));
+        e_r.mul(shifted.two_to_low_bits())
+    }
 }
 
 /// `1 / (1 + e^-x)`: in `[0, 1]`, off by at most `2e-7`; 0 (within `2e-38`) and 1 at the infinities.
 #[inline(always)]
 pub fn sigmoid<const FMA: bool>(x: f32) -> f32 {
-    1.0 / (1.0 + exp::<FMA>(-x))
+    activate::<FMA>(Activation::Sigmoid, x)
 }
 
 /// The value of the activation at `x`.
@@ -63,18 +73,26 @@ pub fn sigmoid<const FMA: bool>(x: f32) -> f32 {
 /// others are exact. NaN stays NaN, and SiLU of minus infinity is minus infinity: what is not finite stays visible.
 #[inline(always)]
 pub fn activate<const FMA: bool>(activation: Activation, x: f32) -> f32 {
-    match activation {
-        Activation::Identity => x,
-        Activation::Silu => x / (1.0 + exp::<FMA>(-x)),
-        Activation::Relu => positive(x),
-        Activation::Relu6 => {
-            if x > 6.0 {
-                6.0
-            } else {
-                positive(x)
-            }
+    // SAFETY: a single lane needs no instruction set.
+    unsafe { activate_vector(activation, Lanes::<1, FMA>([x])).0[0] }
+}
+
+/// [`activate`] of a vector: the same bits in every lane.
+///
+/// # Safety
+/// The CPU has the instructions of `V`.
+#[inline(always)]
+pub(crate) unsafe fn activate_vector<V: Vector>(activation: Activation, x: V) -> V {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let (zero, one) = (V::splat(0.0), V::splat(1.0));
+        match activation {
+            Activation::Identity => x,
+            Activation::Silu => x.div(one.add(exp_vector(zero.sub(x)))),
+            Activation::Relu => zero.max(x),
+            Activation::Relu6 => V::splat(6.0).min(zero.max(x)),
+            Activation::Sigmoid => one.div(one.add(exp_vector(zero.sub(x)))),
         }
-        Activation::Sigmoid => sigmoid::<FMA>(x),
     }
 }
 
@@ -106,12 +124,6 @@ pub fn derivative<const FMA: bool>(activation: Activation, x: f32) -> f32 {
             s * one_minus_s
         }
     }
-}
-
-/// `max(x, 0)` that lets NaN through.
-#[inline(always)]
-fn positive(x: f32) -> f32 {
-    if x < 0.0 { 0.0 } else { x }
 }
 
 /// `sigmoid(x)` and `1 - sigmoid(x)`, the second without cancellation.

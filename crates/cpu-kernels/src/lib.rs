@@ -23,6 +23,7 @@ mod test_maps;
 #[cfg(test)]
 mod test_windows;
 pub mod upsample;
+mod vector;
 
 pub use activation::Activation;
 pub use geometry::Window;

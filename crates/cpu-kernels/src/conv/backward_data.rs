@@ -3,7 +3,7 @@
 use super::grid::Grid;
 use super::pack::{PackedTransposed, phases};
 use super::product::{Cut, RowsTimesPanels};
-use crate::{Isa, MapMut, MapRef, Window, parallel};
+use crate::{Activation, Isa, MapMut, MapRef, Window, parallel};
 
 /// Gradient of [`forward`](super::forward)'s sums with respect to `x`: `dx += ...` if `accumulate`, else every value of
 /// `dx` is overwritten.
@@ -43,11 +43,13 @@ pub fn backward_data(
                 panels: weight.panels,
                 weight: &weight.data[weight.range(phase)],
                 bias: None,
+                activation: Activation::Identity,
+                residual: None,
                 accumulate,
             };
             let grid = Grid::backward(window, dy.channels(), phase);
             // SAFETY: the phases have no input position in common, nor have the parts of a phase.
-            unsafe { product.run(&grid, dx, cut, part, |_, _| {}) };
+            unsafe { product.run(&grid, dx, cut, part) };
         }
     });
 }

@@ -1,13 +1,9 @@
 //! The convolution itself.
 
-use std::ops::Range;
-
 use super::grid::Grid;
 use super::pack::PackedWeight;
 use super::product::{Cut, RowsTimesPanels};
-use crate::activation::{Activation, activate};
-use crate::isa::multiversion;
-use crate::{Isa, MapMut, MapRef, Window, parallel};
+use crate::{Activation, Isa, MapMut, MapRef, Window, parallel};
 
 /// What happens to a convolution's sums: `y = activation(sum + bias) + residual`.
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +59,8 @@ pub fn forward(
         panels: weight.panels,
         weight: &weight.data,
         bias: epilogue.bias,
+        activation: epilogue.activation,
+        residual: epilogue.residual,
         accumulate: false,
     };
     let grids = Grid::forward(window, x);
@@ -71,49 +69,7 @@ pub fn forward(
     parallel::run(cut.parts(), |part| {
         for grid in &grids {
             // SAFETY: the grids have no output in common, nor have the parts of a grid.
-            unsafe {
-                product
-                    .run(grid, y, cut, part, |outputs, columns| finish(isa, epilogue, y, outputs, columns));
-            }
+            unsafe { product.run(grid, y, cut, part) };
         }
     });
-}
-
-/// Applies activation and residual to a block of finished sums.
-///
-/// # Safety
-/// Nobody else may use these rows and columns of `y` meanwhile.
-#[inline(always)]
-unsafe fn finish(isa: Isa, epilogue: &Epilogue, y: &MapMut, outputs: &[usize], columns: Range<usize>) {
-    if epilogue.activation == Activation::Identity && epilogue.residual.is_none() {
-        return;
-    }
-    for &position in outputs {
-        // SAFETY: the values belong to row `position` of the map and to the caller.
-        let row = unsafe {
-            let start = y.as_mut_ptr().add(position * y.stride() + columns.start);
-            std::slice::from_raw_parts_mut(start, columns.len())
-        };
-        finish_row(
-            isa,
-            epilogue.activation,
-            row,
-            epilogue.residual.map(|map| &map.row(position)[columns.clone()]),
-        );
-    }
-}
-
-multiversion! {
-    fn finish_row(activation: Activation, row: &mut [f32], residual: Option<&[f32]>) {
-        match activation {
-            Activation::Identity => {}
-            Activation::Silu => row.iter_mut().for_each(|y| *y = activate::<FMA>(Activation::Silu, *y)),
-            Activation::Relu => row.iter_mut().for_each(|y| *y = activate::<FMA>(Activation::Relu, *y)),
-            Activation::Relu6 => row.iter_mut().for_each(|y| *y = activate::<FMA>(Activation::Relu6, *y)),
-            Activation::Sigmoid => row.iter_mut().for_each(|y| *y = activate::<FMA>(Activation::Sigmoid, *y)),
-        }
-        if let Some(residual) = residual {
-            row.iter_mut().zip(residual).for_each(|(y, r)| *y += r);
-        }
-    }
 }

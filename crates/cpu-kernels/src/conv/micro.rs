@@ -4,9 +4,16 @@
 //! channels (forward and backward data), [`Outer`] sums over positions (backward weight).
 
 #[cfg(target_arch = "x86_64")]
-use super::simd::{Avx2, Avx512};
-use super::simd::{MAX_LANES, Portable, Simd};
+use std::arch::x86_64::{__m256, __m512};
+
+use crate::activation::{Activation, activate_vector, for_constant};
+#[cfg(test)]
+use crate::vector::Lanes;
+use crate::vector::{Four, Vector, unroll};
 use crate::{Isa, IsaKind};
+
+/// Values of the widest vector.
+const MAX_LANES: usize = 16;
 
 /// Vectors of a full panel.
 pub(super) const PANEL_VECTORS: usize = 2;
@@ -28,7 +35,7 @@ pub(super) enum Start {
     Output,
 }
 
-/// `out[m][n] = start + sum over taps t and channels c of rows[t][m][c] * panel[t][c][n]`.
+/// `out[m][n] = activation(start + sum over taps t and channels c of rows[t][m][c] * panel[t][c][n]) + residual[m][n]`.
 pub(super) struct Product<'a> {
     /// Addresses of input rows, `[taps][M]`.
     pub(super) rows: &'a [*const f32],
@@ -38,6 +45,10 @@ pub(super) struct Product<'a> {
     pub(super) panel: *const f32,
     /// Initial sums.
     pub(super) start: Start,
+    /// Applied to the sums.
+    pub(super) activation: Activation,
+    /// Addresses of `M` rows that are added last.
+    pub(super) residual: Option<&'a [*const f32]>,
     /// Addresses of the `M` output rows.
     pub(super) out: &'a [*mut f32],
     /// Columns that exist; the others of the panel are padding.
@@ -95,7 +106,7 @@ impl MicroKernels {
     }
 }
 
-/// Makes the [`MicroKernels`] of a [`Simd`] type for the listed numbers of rows.
+/// Makes the [`MicroKernels`] of a [`Vector`] type for the listed numbers of rows.
 macro_rules! micro_kernels {
     ($simd:ty, [$($rows:literal)*] $(, $feature:literal)?) => {{
         $(#[target_feature(enable = $feature)])?
@@ -109,21 +120,21 @@ macro_rules! micro_kernels {
             unsafe { outer::<$simd, M, V>(task) }
         }
         MicroKernels {
-            lanes: <$simd as Simd>::LANES,
+            lanes: <$simd as Vector>::LANES,
             products: &[$([product_kernel::<$rows, 1>, product_kernel::<$rows, 2>]),*],
             outers: &[$([outer_kernel::<$rows, 1>, outer_kernel::<$rows, 2>]),*],
         }
     }};
 }
 
-static PORTABLE: MicroKernels = micro_kernels!(Portable<4>, [1 2 3 4 5 6]);
+static PORTABLE: MicroKernels = micro_kernels!(Four, [1 2 3 4 5 6]);
 #[cfg(target_arch = "x86_64")]
-static AVX2: MicroKernels = micro_kernels!(Avx2, [1 2 3 4 5 6], "avx2,fma");
+static AVX2: MicroKernels = micro_kernels!(__m256, [1 2 3 4 5 6], "avx2,fma");
 #[cfg(target_arch = "x86_64")]
-static AVX512: MicroKernels = micro_kernels!(Avx512, [1 2 3 4 5 6 7 8 9 10 11 12], "avx512f");
+static AVX512: MicroKernels = micro_kernels!(__m512, [1 2 3 4 5 6 7 8 9 10 11 12], "avx512f");
 /// The panels of AVX-512 on every CPU.
 #[cfg(test)]
-pub(super) static WIDE: MicroKernels = micro_kernels!(Portable<16>, [1 2 3]);
+pub(super) static WIDE: MicroKernels = micro_kernels!(Lanes<16, false>, [1 2 3]);
 
 /// The micro-kernels of an instruction set. To run them is safe as far as the instruction set goes.
 pub(super) fn micro_kernels(isa: Isa) -> &'static MicroKernels {
@@ -137,7 +148,7 @@ pub(super) fn micro_kernels(isa: Isa) -> &'static MicroKernels {
 }
 
 #[inline(always)]
-unsafe fn product<S: Simd, const M: usize, const V: usize>(task: &Product) {
+unsafe fn product<S: Vector, const M: usize, const V: usize>(task: &Product) {
     // SAFETY: the caller vouches for the instruction set and for all addresses.
     unsafe {
         let mut sums = [[S::splat(0.0); V]; M];
@@ -152,18 +163,28 @@ unsafe fn product<S: Simd, const M: usize, const V: usize>(task: &Product) {
                 for m in 0..M {
                     let x = S::splat(*rows.get_unchecked(m).add(c));
                     for v in 0..V {
-                        sums[m][v] = S::mul_add(x, w[v], sums[m][v]);
+                        sums[m][v] = x.mul_add(w[v], sums[m][v]);
                     }
                 }
                 weight = weight.add(V * S::LANES);
             }
+        }
+        // Unrolled by force: an index that is not a constant would move the sums to memory.
+        for_constant!(task.activation, A => unroll!(m < M, {
+            unroll!(v < V, { sums[m][v] = activate_vector(A, sums[m][v]) });
+        }));
+        if let Some(residual) = task.residual {
+            unroll!(m < M, {
+                let row = load_columns::<S, V>(*residual.get_unchecked(m), task.columns);
+                unroll!(v < V, { sums[m][v] = sums[m][v].add(row[v]) });
+            });
         }
         finish::<S, M, V>(task, &sums);
     }
 }
 
 #[inline(always)]
-unsafe fn start<S: Simd, const M: usize, const V: usize>(task: &Product, sums: &mut [[S::Vector; V]; M]) {
+unsafe fn start<S: Vector, const M: usize, const V: usize>(task: &Product, sums: &mut [[S; V]; M]) {
     // SAFETY: as in `product`.
     unsafe {
         match task.start {
@@ -185,7 +206,7 @@ unsafe fn start<S: Simd, const M: usize, const V: usize>(task: &Product, sums: &
 
 /// Reads `columns` values; the other lanes are zero.
 #[inline(always)]
-unsafe fn load_columns<S: Simd, const V: usize>(from: *const f32, columns: usize) -> [S::Vector; V] {
+unsafe fn load_columns<S: Vector, const V: usize>(from: *const f32, columns: usize) -> [S; V] {
     // SAFETY: only `columns` values are read from memory that is not ours.
     unsafe {
         let mut padded = [0.0; MAX_WIDTH];
@@ -205,7 +226,7 @@ unsafe fn load_columns<S: Simd, const V: usize>(from: *const f32, columns: usize
 
 /// Writes the sums, without the columns that do not exist.
 #[inline(always)]
-unsafe fn finish<S: Simd, const M: usize, const V: usize>(task: &Product, sums: &[[S::Vector; V]; M]) {
+unsafe fn finish<S: Vector, const M: usize, const V: usize>(task: &Product, sums: &[[S; V]; M]) {
     // SAFETY: only `columns` values of a row are written to memory that is not ours.
     unsafe {
         // The test is outside the loop over rows, so that the sums need not leave their registers first.
@@ -224,15 +245,15 @@ unsafe fn finish<S: Simd, const M: usize, const V: usize>(task: &Product, sums: 
 }
 
 #[inline(always)]
-unsafe fn store<S: Simd, const V: usize>(to: *mut f32, row: &[S::Vector; V]) {
+unsafe fn store<S: Vector, const V: usize>(to: *mut f32, row: &[S; V]) {
     for v in 0..V {
         // SAFETY: passed on to the caller.
-        unsafe { S::store(to.add(v * S::LANES), row[v]) };
+        unsafe { row[v].store(to.add(v * S::LANES)) };
     }
 }
 
 #[inline(always)]
-unsafe fn outer<S: Simd, const M: usize, const V: usize>(task: &Outer) {
+unsafe fn outer<S: Vector, const M: usize, const V: usize>(task: &Outer) {
     // SAFETY: the caller vouches for the instruction set and for all addresses.
     unsafe {
         let width = V * S::LANES;
@@ -247,7 +268,7 @@ unsafe fn outer<S: Simd, const M: usize, const V: usize>(task: &Outer) {
             for m in 0..M {
                 let x = S::splat(*row.add(m));
                 for v in 0..V {
-                    sums[m][v] = S::mul_add(x, g[v], sums[m][v]);
+                    sums[m][v] = x.mul_add(g[v], sums[m][v]);
                 }
             }
             gradient = gradient.add(width);
@@ -255,7 +276,7 @@ unsafe fn outer<S: Simd, const M: usize, const V: usize>(task: &Outer) {
         for m in 0..M {
             for v in 0..V {
                 let total = task.sums.add(m * width + v * S::LANES);
-                S::store(total, S::add(S::load(total), sums[m][v]));
+                S::load(total).add(sums[m][v]).store(total);
             }
         }
     }

@@ -10,7 +10,6 @@ mod grid;
 mod micro;
 mod pack;
 mod product;
-mod simd;
 #[cfg(test)]
 mod tests;
 

@@ -8,7 +8,7 @@ use std::ops::Range;
 use super::grid::{Grid, MAX_TAPS};
 use super::micro::{MAX_ROWS, MicroKernels, Product, Start};
 use super::pack::Panels;
-use crate::{MapMut, MapRef, parallel};
+use crate::{Activation, MapMut, MapRef, parallel};
 
 /// Bytes of packed weights that are kept in the second-level cache while rows stream past.
 const PANEL_BLOCK_BYTES: usize = 256 * 1024;
@@ -26,6 +26,10 @@ pub(super) struct RowsTimesPanels<'a> {
     /// The packed weights of the grid.
     pub(super) weight: &'a [f32],
     pub(super) bias: Option<&'a [f32]>,
+    /// Applied to the sums.
+    pub(super) activation: Activation,
+    /// A map of the output's shape that is added last.
+    pub(super) residual: Option<MapRef<'a>>,
     /// Adds to what the output holds.
     pub(super) accumulate: bool,
 }
@@ -56,19 +60,11 @@ impl Cut {
 }
 
 impl RowsTimesPanels<'_> {
-    /// Computes one part of a grid's outputs; `finish(outputs, columns)` is called for every finished block with the
-    /// positions of its rows.
+    /// Computes one part of a grid's outputs.
     ///
     /// # Safety
     /// No other part may run on the same output rows and columns meanwhile.
-    pub(super) unsafe fn run(
-        &self,
-        grid: &Grid,
-        output: &MapMut,
-        cut: Cut,
-        part: usize,
-        finish: impl Fn(&[usize], Range<usize>),
-    ) {
+    pub(super) unsafe fn run(&self, grid: &Grid, output: &MapMut, cut: Cut, part: usize) {
         let panels = parallel::part(self.panels.count(), cut.panels, 1, part % cut.panels);
         let positions = parallel::part(grid.positions(), cut.rows, self.kernels.rows(), part / cut.panels);
         let depth = grid.taps() * grid.channels();
@@ -86,7 +82,6 @@ impl RowsTimesPanels<'_> {
                 grid.locate(self.input, self.zeros, &mut place, outputs, rows);
                 // SAFETY: the grid gives the addresses; exclusive by the caller's promise.
                 unsafe { self.block(grid, output, outputs, rows, panels.clone()) };
-                finish(outputs, self.panels.columns(panels.clone()));
             }
         }
     }
@@ -108,16 +103,25 @@ impl RowsTimesPanels<'_> {
         let depth = grid.taps() * grid.channels();
         let mut out = [std::ptr::null_mut(); MAX_ROWS];
         let out = &mut out[..outputs.len()];
+        let mut added = [std::ptr::null(); MAX_ROWS];
+        let added = &mut added[..outputs.len()];
         for panel in panels {
             let columns = self.panels.columns(panel..panel + 1);
             for (out, &position) in out.iter_mut().zip(outputs) {
                 *out = output.as_mut_ptr().wrapping_add(position * output.stride() + columns.start);
+            }
+            if let Some(residual) = self.residual {
+                for (added, &position) in added.iter_mut().zip(outputs) {
+                    *added = residual.row(position)[columns.start..].as_ptr();
+                }
             }
             let task = Product {
                 rows,
                 channels: grid.channels(),
                 panel: self.weight[self.panels.start(panel) * depth..].as_ptr(),
                 start: self.start(columns.start),
+                activation: self.activation,
+                residual: self.residual.map(|_| &*added),
                 out,
                 columns: columns.len(),
             };

@@ -1,9 +1,10 @@
 //! Correlation of each channel with its own taps: the forward pass, and the data gradient phase by phase.
 
 use super::grid::{Grid, Tile, WIDTH};
-use super::vector::{Kernel, Level, PerVector, Vector, over_channels, over_vectors, run_kernel};
+use crate::activation::{activate_vector, for_constant};
 use crate::bands::Band;
-use crate::{Isa, MapMut, MapRef, parallel};
+use crate::vector::{Kernel, Level, PerVector, Vector, over_channels, over_vectors, run_kernel, unroll};
+use crate::{Activation, Isa, MapMut, MapRef, parallel};
 
 /// What the sums start from.
 #[derive(Debug, Clone, Copy)]
@@ -27,15 +28,12 @@ pub(super) struct Correlation<'a> {
     pub(super) weight: &'a [f32],
     /// What the sums start from.
     pub(super) start: Start<'a>,
+    /// Applied to the sums.
+    pub(super) activation: Activation,
 }
 
-/// Runs correlations that write different positions of `y`, and `finish` after each band.
-pub(super) fn run(
-    isa: Isa,
-    correlations: &[Correlation],
-    y: &mut MapMut,
-    finish: impl Fn(&Grid, &Band, &MapMut) + Sync,
-) {
+/// Runs correlations that write different positions of `y`.
+pub(super) fn run(isa: Isa, correlations: &[Correlation], y: &mut MapMut) {
     correlations.iter().for_each(|correlation| correlation.check(y));
     let y = &*y;
     let parts = parallel::threads();
@@ -44,7 +42,6 @@ pub(super) fn run(
             for band in correlation.grid.bands(y.channels()).part(parts, part) {
                 // SAFETY: `check` held, the bands of one correlation share no output, and neither do the correlations.
                 unsafe { correlation.run_band(isa, &band, y) }
-                finish(&correlation.grid, &band, y);
             }
         }
     });
@@ -157,7 +154,10 @@ impl<const TAPS: usize, const STRIDE: usize> PerVector for Outputs<'_, TAPS, STR
             } else {
                 self.add::<V, false>(channel, &mut sums);
             }
-            // A constant number of steps, so that the sums have been in registers all along.
+            // Constant numbers of steps, so that the sums have been in registers all along.
+            for_constant!(self.correlation.activation, A => unroll!(output < WIDTH, {
+                sums[output] = activate_vector(A, sums[output]);
+            }));
             for (output, sum) in sums.into_iter().enumerate() {
                 if output < tile.count {
                     sum.store(y.add(output * y_step));
@@ -230,7 +230,7 @@ impl PerVector for Output<'_> {
                 let factor = V::load(weight.as_ptr().add(tap * x.channels() + channel));
                 sum = V::load(x.as_ptr().add(input * x.stride() + channel)).mul_add(factor, sum);
             });
-            sum.store(y);
+            activate_vector(self.correlation.activation, sum).store(y);
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::vector::{Vector, unroll};
 use crate::bands::Bands;
+use crate::vector::{Vector, unroll};
 
 /// Channels that are worked on together: many, so that memory is read in long runs; fewer than small maps have, so that
 /// these give several threads work.

@@ -7,17 +7,13 @@ mod correlation;
 mod grid;
 #[cfg(test)]
 mod tests;
-mod vector;
 mod weight_gradient;
 
 use correlation::{Correlation, Start};
 use grid::{Axis, Grid};
 pub use weight_gradient::backward_weight;
 
-use crate::activation::{activate, for_constant};
-use crate::bands::Band;
-use crate::isa::multiversion;
-use crate::{Activation, Isa, MapMut, MapRef, Window, lanes};
+use crate::{Activation, Isa, MapMut, MapRef, Window};
 
 /// Reorders a weight from `[C, 1, kernel, kernel]` to `[kernel * kernel][C]`, tap after tap.
 ///
@@ -52,26 +48,9 @@ pub struct Epilogue<'a> {
 /// When a shape differs.
 pub fn forward(isa: Isa, x: MapRef, packed: &[f32], window: &Window, epilogue: &Epilogue, y: &mut MapMut) {
     let start = epilogue.bias.map_or(Start::Zero, Start::Bias);
-    let correlation = Correlation { grid: grid(window), x, weight: packed, start };
-    correlation::run(isa, &[correlation], y, |grid, band, y| match epilogue.activation {
-        Activation::Identity => {}
-        activation => activate_band(isa, activation, grid, band, y),
-    });
-}
-
-multiversion! {
-    /// Applies the activation to the outputs of a band.
-    fn activate_band(activation: Activation, grid: &Grid, band: &Band, y: &MapMut<'_>) {
-        let columns = grid.horizontal.output;
-        let span = band.span(y, columns);
-        for_constant!(activation, A => for row in band.rows.clone() {
-            for column in (0..columns).step_by(span) {
-                // SAFETY: the bands share no output.
-                let values = unsafe { band.span_mut(y, grid.output(band.image, row, column), span) };
-                lanes::change(values, |value| *value = activate::<FMA>(A, *value));
-            }
-        });
-    }
+    let correlation =
+        Correlation { grid: grid(window), x, weight: packed, start, activation: epilogue.activation };
+    correlation::run(isa, &[correlation], y);
 }
 
 /// The grid of the forward pass.
@@ -121,9 +100,10 @@ pub fn backward_data(
         x: dy,
         weight,
         start,
+        activation: Activation::Identity,
     };
     let correlations: Vec<_> = pairs().zip(weights.iter().map(Vec::as_slice)).map(correlation).collect();
-    correlation::run(isa, &correlations, dx, |_, _, _| {});
+    correlation::run(isa, &correlations, dx);
 }
 
 /// Every `stride`-th input of an axis from `phase` on: those that meet the same taps, `first_tap` and every `stride`-th

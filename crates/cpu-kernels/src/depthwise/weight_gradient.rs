@@ -1,8 +1,8 @@
 //! The weight gradient: each tap is the product sum of the output's gradient and the input that the tap sees.
 
 use super::grid::{Grid, Tile, WIDTH};
-use super::vector::{Kernel, Level, PerVector, Vector, over_channels, over_vectors, run_kernel};
 use crate::bands::Band;
+use crate::vector::{Kernel, Level, PerVector, Vector, over_channels, over_vectors, run_kernel};
 use crate::{Isa, MapMut, MapRef, Window, parallel};
 
 /// Adds the gradient of the weight of [`forward`](super::forward) to `dw`, which is `[C, 1, kernel, kernel]`.

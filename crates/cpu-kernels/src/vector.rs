@@ -1,4 +1,4 @@
-//! Vectors of channels, and which of them an instruction set has.
+//! Vectors of neighbouring values, which of them an instruction set has, and code that exists once for each.
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
@@ -7,9 +7,9 @@ use std::ops::Range;
 use crate::isa::mul_add;
 use crate::{Isa, IsaKind};
 
-/// Some neighbouring channels in a register.
-pub(super) trait Vector: Copy {
-    /// Channels.
+/// Some neighbouring values in a register.
+pub(crate) trait Vector: Copy {
+    /// Values.
     const LANES: usize;
 
     /// `value` in every lane.
@@ -41,11 +41,57 @@ pub(super) trait Vector: Copy {
     /// # Safety
     /// The CPU has the instructions of this type.
     unsafe fn add(self, other: Self) -> Self;
+
+    /// `self - other`.
+    ///
+    /// # Safety
+    /// The CPU has the instructions of this type.
+    unsafe fn sub(self, other: Self) -> Self;
+
+    /// `self * other`.
+    ///
+    /// # Safety
+    /// The CPU has the instructions of this type.
+    unsafe fn mul(self, other: Self) -> Self;
+
+    /// `self / other`.
+    ///
+    /// # Safety
+    /// The CPU has the instructions of this type.
+    unsafe fn div(self, other: Self) -> Self;
+
+    /// `self` where it is greater than `other`, else `other`: a NaN of `other` stays.
+    ///
+    /// # Safety
+    /// The CPU has the instructions of this type.
+    unsafe fn max(self, other: Self) -> Self;
+
+    /// `self` where it is less than `other`, else `other`: a NaN of `other` stays.
+    ///
+    /// # Safety
+    /// The CPU has the instructions of this type.
+    unsafe fn min(self, other: Self) -> Self;
+
+    /// `2^n`, where the lowest 9 bits of the lanes, read as integers, hold `n` from -126 to 127.
+    ///
+    /// # Safety
+    /// The CPU has the instructions of this type.
+    unsafe fn two_to_low_bits(self) -> Self;
 }
 
 /// Lanes that the compiler maps to what the instruction set has.
 #[derive(Clone, Copy)]
-pub(super) struct Lanes<const N: usize, const FMA: bool>([f32; N]);
+pub(crate) struct Lanes<const N: usize, const FMA: bool>(pub(crate) [f32; N]);
+
+impl<const N: usize, const FMA: bool> Lanes<N, FMA> {
+    #[inline(always)]
+    fn with(mut self, other: Self, f: impl Fn(f32, f32) -> f32) -> Self {
+        for lane in 0..N {
+            self.0[lane] = f(self.0[lane], other.0[lane]);
+        }
+        self
+    }
+}
 
 impl<const N: usize, const FMA: bool> Vector for Lanes<N, FMA> {
     const LANES: usize = N;
@@ -78,14 +124,49 @@ impl<const N: usize, const FMA: bool> Vector for Lanes<N, FMA> {
 
     #[inline(always)]
     unsafe fn add(self, other: Self) -> Self {
-        Lanes(std::array::from_fn(|lane| self.0[lane] + other.0[lane]))
+        self.with(other, |a, b| a + b)
+    }
+
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        self.with(other, |a, b| a - b)
+    }
+
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        self.with(other, |a, b| a * b)
+    }
+
+    #[inline(always)]
+    unsafe fn div(self, other: Self) -> Self {
+        self.with(other, |a, b| a / b)
+    }
+
+    #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        self.with(other, |a, b| if a > b { a } else { b })
+    }
+
+    #[inline(always)]
+    unsafe fn min(self, other: Self) -> Self {
+        self.with(other, |a, b| if a < b { a } else { b })
+    }
+
+    #[inline(always)]
+    unsafe fn two_to_low_bits(self) -> Self {
+        self.with(self, |a, _| f32::from_bits(a.to_bits().wrapping_add(127) << 23))
     }
 }
 
-/// Implements [`Vector`] with one intrinsic a function.
+/// Implements [`Vector`] with one intrinsic a function; first the list of those of two vectors, then what makes a
+/// power of two.
 #[cfg(target_arch = "x86_64")]
 macro_rules! vector {
-    ($register:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $mul_add:ident, $add:ident) => {
+    (
+        $register:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $mul_add:ident,
+        [$($two:ident = $intrinsic:ident),*],
+        [$to_integers:ident, $splat_integers:ident, $add_integers:ident, $shift:ident, $to_floats:ident]
+    ) => {
         impl Vector for $register {
             const LANES: usize = $lanes;
 
@@ -113,10 +194,18 @@ macro_rules! vector {
                 unsafe { $mul_add(self, factor, term) }
             }
 
+            $(
+                #[inline(always)]
+                unsafe fn $two(self, other: Self) -> Self {
+                    // SAFETY: as above.
+                    unsafe { $intrinsic(self, other) }
+                }
+            )*
+
             #[inline(always)]
-            unsafe fn add(self, other: Self) -> Self {
+            unsafe fn two_to_low_bits(self) -> Self {
                 // SAFETY: as above.
-                unsafe { $add(self, other) }
+                unsafe { $to_floats($shift::<23>($add_integers($to_integers(self), $splat_integers(127)))) }
             }
         }
     };
@@ -129,15 +218,63 @@ unsafe fn multiply_then_add(a: __m128, b: __m128, c: __m128) -> __m128 {
     unsafe { _mm_add_ps(_mm_mul_ps(a, b), c) }
 }
 #[cfg(target_arch = "x86_64")]
-vector!(__m128, 4, _mm_set1_ps, _mm_loadu_ps, _mm_storeu_ps, multiply_then_add, _mm_add_ps);
+vector!(
+    __m128,
+    4,
+    _mm_set1_ps,
+    _mm_loadu_ps,
+    _mm_storeu_ps,
+    multiply_then_add,
+    [
+        add = _mm_add_ps,
+        sub = _mm_sub_ps,
+        mul = _mm_mul_ps,
+        div = _mm_div_ps,
+        max = _mm_max_ps,
+        min = _mm_min_ps
+    ],
+    [_mm_castps_si128, _mm_set1_epi32, _mm_add_epi32, _mm_slli_epi32, _mm_castsi128_ps]
+);
 #[cfg(target_arch = "x86_64")]
-vector!(__m256, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_fmadd_ps, _mm256_add_ps);
+vector!(
+    __m256,
+    8,
+    _mm256_set1_ps,
+    _mm256_loadu_ps,
+    _mm256_storeu_ps,
+    _mm256_fmadd_ps,
+    [
+        add = _mm256_add_ps,
+        sub = _mm256_sub_ps,
+        mul = _mm256_mul_ps,
+        div = _mm256_div_ps,
+        max = _mm256_max_ps,
+        min = _mm256_min_ps
+    ],
+    [_mm256_castps_si256, _mm256_set1_epi32, _mm256_add_epi32, _mm256_slli_epi32, _mm256_castsi256_ps]
+);
 #[cfg(target_arch = "x86_64")]
-vector!(__m512, 16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_fmadd_ps, _mm512_add_ps);
+vector!(
+    __m512,
+    16,
+    _mm512_set1_ps,
+    _mm512_loadu_ps,
+    _mm512_storeu_ps,
+    _mm512_fmadd_ps,
+    [
+        add = _mm512_add_ps,
+        sub = _mm512_sub_ps,
+        mul = _mm512_mul_ps,
+        div = _mm512_div_ps,
+        max = _mm512_max_ps,
+        min = _mm512_min_ps
+    ],
+    [_mm512_castps_si512, _mm512_set1_epi32, _mm512_add_epi32, _mm512_slli_epi32, _mm512_castsi512_ps]
+);
 
 /// The vectors of an instruction set: wide ones for most channels, narrow ones for what remains of a wide one. What
 /// remains of a narrow one is left to single channels.
-pub(super) trait Level {
+pub(crate) trait Level {
     /// For most channels.
     type Wide: Vector;
     /// For what remains of a wide one.
@@ -145,6 +282,13 @@ pub(super) trait Level {
     /// One channel.
     type Single: Vector;
 }
+
+/// Four values on every CPU of the architecture.
+#[cfg(target_arch = "x86_64")]
+pub(crate) type Four = __m128;
+/// Four values on every CPU of the architecture; the fused instruction is part of the base of aarch64.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) type Four = Lanes<4, { cfg!(target_arch = "aarch64") }>;
 
 /// Defines a [`Level`].
 macro_rules! level {
@@ -170,7 +314,7 @@ level!(Avx2, true, __m256, __m256);
 level!(Avx512, true, __m512, __m256);
 
 /// Code that exists once for every instruction set.
-pub(super) trait Kernel {
+pub(crate) trait Kernel {
     /// Runs on level `L`; `#[inline(always)]`, so that it is compiled with the instructions of its caller.
     ///
     /// # Safety
@@ -182,7 +326,7 @@ pub(super) trait Kernel {
 ///
 /// # Safety
 /// What the kernel itself asks for.
-pub(super) unsafe fn run_kernel(isa: Isa, kernel: impl Kernel) {
+pub(crate) unsafe fn run_kernel(isa: Isa, kernel: impl Kernel) {
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,fma")]
     unsafe fn avx2(kernel: impl Kernel) {
@@ -210,7 +354,7 @@ pub(super) unsafe fn run_kernel(isa: Isa, kernel: impl Kernel) {
 }
 
 /// What is done with each vector of channels.
-pub(super) trait PerVector {
+pub(crate) trait PerVector {
     /// Works on the channels from `channel` on that `V` holds.
     ///
     /// # Safety
@@ -223,7 +367,7 @@ pub(super) trait PerVector {
 /// # Safety
 /// The CPU has the instructions of `L`, and the channels exist.
 #[inline(always)]
-pub(super) unsafe fn over_vectors<L: Level>(
+pub(crate) unsafe fn over_vectors<L: Level>(
     channels: Range<usize>,
     work: &mut impl PerVector,
 ) -> Range<usize> {
@@ -247,7 +391,7 @@ pub(super) unsafe fn over_vectors<L: Level>(
 /// # Safety
 /// As there.
 #[inline(always)]
-pub(super) unsafe fn over_channels<L: Level>(channels: Range<usize>, work: &mut impl PerVector) {
+pub(crate) unsafe fn over_channels<L: Level>(channels: Range<usize>, work: &mut impl PerVector) {
     // SAFETY: the caller's promise.
     unsafe {
         for channel in over_vectors::<L>(channels, work) {
@@ -259,14 +403,14 @@ pub(super) unsafe fn over_channels<L: Level>(channels: Range<usize>, work: &mut 
 /// Repeats the body with a constant index, so that what depends on it is settled when it is compiled.
 macro_rules! unroll {
     ($index:ident < $count:expr, $body:block) => {
-        unroll!(@ $index, $count, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18)
+        $crate::vector::unroll!(@ $index, $count, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18)
     };
-    (@ $index:ident, $count:expr, $body:block, $($value:literal)*) => {
+    (@ $index:ident, $count:expr, $body:block, $($value:literal)*) => {{
         const { assert!($count <= 19) };
         $({
             let $index: usize = $value;
             if $index < $count $body
         })*
-    };
+    }};
 }
-pub(super) use unroll;
+pub(crate) use unroll;
