@@ -12,7 +12,7 @@ use detect_data::RgbImage;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use yolo_train::{Speed, TrainError, classify_image, new_run_folder, nms_options};
+use yolo_train::{Speed, classify_image, new_run_folder, nms_options};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -167,7 +167,7 @@ fn picture_folder(arguments: &Arguments) -> Result<Option<PathBuf>> {
         return Ok(None);
     }
     let Some(folder) = &arguments.save else {
-        return Ok(Some(new_run_folder(Path::new("runs"), "predict", |_| Ok::<(), TrainError>(()))?));
+        return Ok(Some(new_run_folder(Path::new("runs"), "predict", |_| Ok::<(), anyhow::Error>(()))?));
     };
     std::fs::create_dir_all(folder).with_context(|| format!("making the folder {}", folder.display()))?;
     Ok(Some(folder.clone()))
