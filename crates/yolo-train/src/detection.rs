@@ -1,8 +1,9 @@
 //! Detection as a task of a training run.
 
+use crate::task::QUEUE;
 use crate::{
     CpuDetector, CpuNetwork, HeadLogits, ImageBatch, Judgement, LearnedBatch, Learner, LearnerState,
-    Objective, Observer, Rehearsal, Schedule, Task, TrainError, Validation, validate,
+    Objective, Observer, Rehearsal, Schedule, Task, TrainError, UntrainedNetwork, Validation, validate,
 };
 use box_geometry::{AnchorGrid, NmsOptions, Size};
 use cpu_kernels::Isa;
@@ -12,35 +13,18 @@ use detect_data::{
 };
 use effyolo_config::{Rules, TrainSpec};
 use net_cpu::{Images, Params};
-use net_graph::Graph;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 use yolo_loss::{DetectionLoss, Gains, LossValue, Overlap, Targets, TaskAligned};
 use yolo_neck_head::HeadNodes;
 
-/// Batches that each loader thread may have ready.
-const QUEUE: usize = 2;
-
-/// A network before its first step.
-#[derive(Debug, Clone)]
-pub struct UntrainedNetwork {
-    /// The graph.
-    pub graph: Arc<Graph>,
-    /// Its head.
-    pub head: HeadNodes,
-    /// Values of its parameters.
-    pub params: Params,
-    /// Beginnings of the names of parameters that stay as they are.
-    pub frozen: Vec<String>,
-}
-
 /// What detection is learned from and judged on.
 pub struct DetectionSetup {
     /// Hyper-parameters.
     pub spec: TrainSpec,
     /// The network.
-    pub network: UntrainedNetwork,
+    pub network: UntrainedNetwork<HeadNodes>,
     /// Images to learn from.
     pub train: Arc<dyn Dataset>,
     /// Images to validate on.
@@ -121,7 +105,7 @@ impl DetectionTask {
     /// When a setting does not suit the data or the network.
     pub fn new(setup: DetectionSetup) -> Result<Self, TrainError> {
         let DetectionSetup { spec, network, isa, .. } = &setup;
-        let UntrainedNetwork { graph, head, params, frozen } = network;
+        let UntrainedNetwork { graph, outputs: head, params, frozen } = network;
         let network = CpuNetwork::new(graph.clone(), head.clone(), params.clone(), frozen.clone(), *isa);
         let learner = Learner::new(network, DetectionObjective::new(spec, head)?, spec, frozen, *isa);
         let load = |data: &Arc<dyn Dataset>| {
@@ -189,7 +173,8 @@ impl Task for DetectionTask {
     }
 
     fn validate(&self, weights: &Params, observer: &mut dyn Observer) -> Result<Validation, TrainError> {
-        let DetectionSetup { network: UntrainedNetwork { graph, head, .. }, isa, nms, .. } = &self.setup;
+        let DetectionSetup { network: UntrainedNetwork { graph, outputs: head, .. }, isa, nms, .. } =
+            &self.setup;
         let mut detector = CpuDetector::new(graph.clone(), head.clone(), weights, true, *isa)?;
         validate(&mut detector, &self.validation, nms, Some(&self.learner.objective().loss), observer)
     }

@@ -1,10 +1,9 @@
 //! Training and running a detector on the compiled CPU plans.
 
-use crate::planned::{PlanSize, PlannedNetwork};
+use crate::planned::{PlannedModel, PlannedNetwork};
 use crate::{HeadLogits, ImageBatch, TrainError, Trainable};
-use net_cpu::{InferModel, InferPlan, Isa, MapMut, MapRef, Params};
+use net_cpu::{Isa, MapMut, MapRef, Params};
 use net_graph::{Graph, NodeId};
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 use yolo_neck_head::HeadNodes;
@@ -64,9 +63,8 @@ impl Trainable for CpuNetwork {
 /// A detector ready to run: batch norm folded, weights packed, one plan an input size.
 #[derive(Debug)]
 pub struct CpuDetector {
-    model: Arc<InferModel>,
+    planned: PlannedModel,
     head: HeadNodes,
-    plans: HashMap<PlanSize, InferPlan>,
 }
 
 impl CpuDetector {
@@ -84,8 +82,7 @@ impl CpuDetector {
     ) -> Result<Self, TrainError> {
         let maps = if keep_logits { raw_maps(&head) } else { Vec::new() };
         let outputs = [vec![head.predictions], maps].concat();
-        let model = InferModel::new(graph, params, &outputs, isa)?;
-        Ok(CpuDetector { model, head, plans: HashMap::new() })
+        Ok(CpuDetector { planned: PlannedModel::new(graph, params, &outputs, isa)?, head })
     }
 
     /// Side of the coarsest cell: image sides must be multiples of it.
@@ -108,9 +105,7 @@ impl CpuDetector {
     /// # Errors
     /// When the images do not suit the network.
     pub fn run(&mut self, batch: ImageBatch<'_>) -> Result<Vec<Vec<f32>>, TrainError> {
-        let plan = self.plan(batch.plan_size())?;
-        plan.run(batch.images)?;
-        let values = plan.output(0).to_vec(); // [B, A, 4 + K]
+        let values = self.planned.run(batch)?.output(0).to_vec(); // [B, A, 4 + K]
         Ok(values.chunks(values.len() / batch.count).map(<[f32]>::to_vec).collect())
     }
 
@@ -119,18 +114,8 @@ impl CpuDetector {
     /// # Panics
     /// When nothing of that size was run, or logits are not kept.
     pub fn logits(&self, batch: ImageBatch<'_>) -> HeadLogits {
-        let plan = self.plans.get(&batch.plan_size()).expect("a run came before");
+        let plan = self.planned.used(batch).expect("a run came before");
         gather(&self.head, batch.count, |index| plan.output(1 + index))
-    }
-
-    fn plan(&mut self, size: PlanSize) -> Result<&mut InferPlan, TrainError> {
-        let (batch, height, width) = size;
-        Ok(match self.plans.entry(size) {
-            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::hash_map::Entry::Vacant(entry) => {
-                entry.insert(self.model.plan(batch, height, width)?)
-            }
-        })
     }
 }
 

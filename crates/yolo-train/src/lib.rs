@@ -26,18 +26,16 @@ mod weights;
 
 pub use classify::{
     ClassValidation, ClassificationObjective, ClassificationSetup, ClassificationTask, CpuClassifier,
-    CpuClassifierNetwork, SoftTargets, UntrainedClassifier, classify_image, cross_entropy,
-    validate_classifier,
+    CpuClassifierNetwork, SoftTargets, class_loader, classify_image, cross_entropy, validate_classifier,
 };
-pub use detection::{
-    DetectionObjective, DetectionSetup, DetectionTask, UntrainedNetwork, validation_options,
-};
+pub use detection::{DetectionObjective, DetectionSetup, DetectionTask, validation_options};
 pub use ema::Ema;
 pub use engine::{CpuDetector, CpuNetwork};
 pub use error::TrainError;
 pub use files::{new_run_folder, read, write_atomically};
 pub use learner::Learner;
 pub use optim::{Moments, Optimizer, OptimizerSettings, Segment, clip_gradient};
+pub use planned::UntrainedNetwork;
 pub use predict::predict;
 pub use progress::{BatchProgress, EpochProgress, Observer, Progress, RunningEpoch, Silent};
 pub use random::{initial_params, step_stream};

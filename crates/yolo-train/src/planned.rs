@@ -1,8 +1,10 @@
-//! A network on net-cpu's training plans, whatever it computes.
+//! A network on net-cpu's plans, to train and to run, whatever it computes.
 
 use crate::{ImageBatch, TrainError};
-use net_cpu::{Isa, Params, TrainPlan};
+use net_cpu::{InferModel, InferPlan, Isa, Params, TrainPlan};
 use net_graph::{Graph, NodeId};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 /// Batch, height and width that a plan is laid out for.
@@ -12,6 +14,19 @@ impl ImageBatch<'_> {
     pub(crate) fn plan_size(&self) -> PlanSize {
         (self.count, self.size.height, self.size.width)
     }
+}
+
+/// A network before its first step.
+#[derive(Debug, Clone)]
+pub struct UntrainedNetwork<O> {
+    /// The graph.
+    pub graph: Arc<Graph>,
+    /// What it computes: the head of a detector, the logits of a classifier.
+    pub outputs: O,
+    /// Values of its parameters.
+    pub params: Params,
+    /// Beginnings of the names of parameters that stay as they are.
+    pub frozen: Vec<String>,
 }
 
 /// A network with its parameters and the plan of one input size at a time: a plan owns the memory of all activations,
@@ -73,5 +88,40 @@ impl PlannedNetwork {
         let plan = TrainPlan::new(self.graph.clone(), layout, &self.outputs, size, self.isa, &frozen)?;
         self.plan = Some((size, plan));
         Ok(())
+    }
+}
+
+/// A network ready to run: batch norm folded, weights packed, one plan an input size.
+#[derive(Debug)]
+pub(crate) struct PlannedModel {
+    model: Arc<InferModel>,
+    plans: HashMap<PlanSize, InferPlan>,
+}
+
+impl PlannedModel {
+    /// Folds and packs a network's weights.
+    pub(crate) fn new(
+        graph: Arc<Graph>,
+        params: &Params,
+        outputs: &[NodeId],
+        isa: Isa,
+    ) -> Result<Self, TrainError> {
+        Ok(PlannedModel { model: InferModel::new(graph, params, outputs, isa)?, plans: HashMap::new() })
+    }
+
+    /// Computes the outputs of a batch.
+    pub(crate) fn run(&mut self, batch: ImageBatch<'_>) -> Result<&InferPlan, TrainError> {
+        let size @ (count, height, width) = batch.plan_size();
+        let plan = match self.plans.entry(size) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(self.model.plan(count, height, width)?),
+        };
+        plan.run(batch.images)?;
+        Ok(plan)
+    }
+
+    /// The plan that ran batches of that size, if any did.
+    pub(crate) fn used(&self, batch: ImageBatch<'_>) -> Option<&InferPlan> {
+        self.plans.get(&batch.plan_size())
     }
 }

@@ -108,6 +108,11 @@ impl<T: Task> TrainingRun<T> {
         &self.progress
     }
 
+    /// True when no epoch is left to learn.
+    pub fn is_over(&self) -> bool {
+        self.progress.epoch >= self.setup.spec.epochs || self.is_out_of_patience()
+    }
+
     /// Batches of an epoch.
     pub fn batches(&self) -> usize {
         self.task.batches()
@@ -119,7 +124,7 @@ impl<T: Task> TrainingRun<T> {
     /// As [`TrainingRun::run_epoch`].
     pub fn run(&mut self, observer: &mut dyn Observer) -> Result<RunEnd<T::Validation>, TrainError> {
         let mut last = None;
-        while self.progress.epoch < self.setup.spec.epochs && !self.is_out_of_patience() {
+        while !self.is_over() {
             last = self.run_epoch(observer)?;
             if last.is_none() {
                 return Ok(RunEnd::Interrupted);

@@ -5,6 +5,9 @@ use net_cpu::Params;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
+/// Batches that each loader thread may have ready.
+pub(crate) const QUEUE: usize = 2;
+
 /// A network that learns from a data set and is judged on another.
 pub trait Task {
     /// What a validation finds.

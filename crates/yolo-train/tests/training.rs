@@ -86,7 +86,7 @@ fn interruptible(spec: &ModelSpec, folder: &Path, interrupt: Arc<AtomicBool>) ->
         network: UntrainedNetwork {
             params: initial_params(&graph, spec.train.seed),
             graph: Arc::new(graph),
-            head,
+            outputs: head,
             frozen,
         },
         train: data.clone(),

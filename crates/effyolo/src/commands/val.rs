@@ -8,15 +8,13 @@ use crate::pictures::save_comparisons;
 use crate::progress::ValidationProgress;
 use crate::report::{self, ValidationReport};
 use anyhow::{Result, ensure};
-use classify_data::{ClassAugmentation, ClassLoader, ClassLoaderOptions, ClassPipeline};
+use classify_data::{ClassAugmentation, ClassPipeline};
 use detect_data::{Dataset, LoadedImages, ValidationLoader};
 use effyolo_config::DataSpec;
 use std::path::PathBuf;
 use std::sync::Arc;
-use yolo_train::{nms_options, validate, validate_classifier, validation_options};
+use yolo_train::{class_loader, nms_options, validate, validate_classifier, validation_options};
 
-/// Batches that each loader thread may have ready.
-const QUEUE: usize = 2;
 /// Score above which a detection is drawn.
 const DRAWN: f32 = 0.25;
 
@@ -97,13 +95,7 @@ fn validate_classes(trained: TrainedClassifier, arguments: &Arguments) -> Result
     let images = Arc::new(classes::open_split(&arguments.data, &arguments.split, Some(&card.names))?);
     let side = arguments.imgsz.unwrap_or(card.image_size);
     let pipeline = ClassPipeline::new(images.clone(), side, ClassAugmentation::NONE)?;
-    let options = ClassLoaderOptions {
-        batch: arguments.batch,
-        threads: spec.train.loader_threads,
-        queue: QUEUE,
-        seed: spec.train.seed,
-    };
-    let loader = ClassLoader::new(options)?;
+    let loader = class_loader(arguments.batch, &spec.train)?;
     let mut progress = ValidationProgress::new(loader.batches(images.len()));
     let validation = validate_classifier(&mut classifier, &loader, &pipeline, &mut progress)?;
     if let Some(target) = &arguments.json {

@@ -7,5 +7,5 @@ mod validate;
 
 pub use cross_entropy::{ClassificationObjective, SoftTargets, cross_entropy};
 pub use network::{CpuClassifier, CpuClassifierNetwork, classify_image};
-pub use task::{ClassificationSetup, ClassificationTask, UntrainedClassifier};
+pub use task::{ClassificationSetup, ClassificationTask, class_loader};
 pub use validate::{ClassValidation, validate_classifier};

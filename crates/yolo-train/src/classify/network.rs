@@ -1,13 +1,12 @@
 //! Training and running a classifier on the compiled CPU plans.
 
-use crate::planned::{PlanSize, PlannedNetwork};
+use crate::planned::{PlannedModel, PlannedNetwork};
 use crate::{ImageBatch, TrainError, Trainable};
 use box_geometry::Size;
 use classify_data::{centre_crop, crop_and_scale};
 use detect_data::RgbImage;
-use net_cpu::{Images, InferModel, InferPlan, Isa, MapRef, Params};
+use net_cpu::{Images, Isa, MapRef, Params};
 use net_graph::{Graph, NodeId};
-use std::collections::HashMap;
 use std::sync::Arc;
 
 /// A classifier that is trained on net-cpu's plans; its logits are `[B, K]`.
@@ -56,8 +55,7 @@ impl Trainable for CpuClassifierNetwork {
 /// A classifier ready to run: batch norm folded, weights packed, one plan an input size.
 #[derive(Debug)]
 pub struct CpuClassifier {
-    model: Arc<InferModel>,
-    plans: HashMap<PlanSize, InferPlan>,
+    planned: PlannedModel,
 }
 
 impl CpuClassifier {
@@ -66,8 +64,7 @@ impl CpuClassifier {
     /// # Errors
     /// When a node has no kernel.
     pub fn new(graph: Arc<Graph>, logits: NodeId, params: &Params, isa: Isa) -> Result<Self, TrainError> {
-        let model = InferModel::new(graph, params, &[logits], isa)?;
-        Ok(CpuClassifier { model, plans: HashMap::new() })
+        Ok(CpuClassifier { planned: PlannedModel::new(graph, params, &[logits], isa)? })
     }
 
     /// Logits of every image, `[B, K]`.
@@ -75,15 +72,7 @@ impl CpuClassifier {
     /// # Errors
     /// When the images do not suit the network.
     pub fn run(&mut self, batch: ImageBatch<'_>) -> Result<Vec<f32>, TrainError> {
-        let (count, height, width) = batch.plan_size();
-        let plan = match self.plans.entry((count, height, width)) {
-            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::hash_map::Entry::Vacant(entry) => {
-                entry.insert(self.model.plan(count, height, width)?)
-            }
-        };
-        plan.run(batch.images)?;
-        Ok(plan.output(0).to_vec())
+        Ok(self.planned.run(batch)?.output(0).to_vec())
     }
 }
 

@@ -3,42 +3,27 @@
 use super::cross_entropy::{ClassificationObjective, SoftTargets};
 use super::network::{CpuClassifier, CpuClassifierNetwork};
 use super::validate::{ClassValidation, validate_classifier};
+use crate::task::QUEUE;
 use crate::{
     ImageBatch, Judgement, LearnedBatch, Learner, LearnerState, Observer, Rehearsal, Schedule, Task,
-    TrainError,
+    TrainError, UntrainedNetwork,
 };
 use box_geometry::Size;
 use classify_data::{ClassAugmentation, ClassFolder, ClassLoader, ClassLoaderOptions, ClassPipeline};
 use cpu_kernels::Isa;
 use effyolo_config::TrainSpec;
 use net_cpu::{Images, Params};
-use net_graph::{Graph, NodeId};
+use net_graph::NodeId;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
-
-/// Batches that each loader thread may have ready.
-const QUEUE: usize = 2;
-
-/// A classifier before its first step.
-#[derive(Debug, Clone)]
-pub struct UntrainedClassifier {
-    /// The graph.
-    pub graph: Arc<Graph>,
-    /// Its output, `[B, K, 1, 1]`.
-    pub logits: NodeId,
-    /// Values of its parameters.
-    pub params: Params,
-    /// Beginnings of the names of parameters that stay as they are.
-    pub frozen: Vec<String>,
-}
 
 /// What classification is learned from and judged on.
 pub struct ClassificationSetup {
     /// Hyper-parameters.
     pub spec: TrainSpec,
     /// The network.
-    pub network: UntrainedClassifier,
+    pub network: UntrainedNetwork<NodeId>,
     /// Images to learn from.
     pub train: Arc<ClassFolder>,
     /// Images to validate on; their classes are numbered as those of `train`.
@@ -65,17 +50,12 @@ impl ClassificationTask {
     /// When a setting does not suit the data or the network.
     pub fn new(setup: ClassificationSetup) -> Result<Self, TrainError> {
         let ClassificationSetup { spec, network, train, val, isa, .. } = &setup;
-        let UntrainedClassifier { graph, logits, params, frozen } = network;
+        let UntrainedNetwork { graph, outputs: logits, params, frozen } = network;
         let network = CpuClassifierNetwork::new(graph.clone(), *logits, params.clone(), frozen.clone(), *isa);
         let learner = Learner::new(network, ClassificationObjective, spec, frozen, *isa);
         let pipeline = ClassPipeline::new(train.clone(), spec.image_size, augmentation(spec))?;
         let validation = ClassPipeline::new(val.clone(), spec.image_size, ClassAugmentation::NONE)?;
-        let loader = ClassLoader::new(ClassLoaderOptions {
-            batch: spec.batch,
-            threads: spec.loader_threads,
-            queue: QUEUE,
-            seed: spec.seed,
-        })?;
+        let loader = class_loader(spec.batch, spec)?;
         Ok(ClassificationTask { learner, pipeline, validation, loader, setup })
     }
 }
@@ -130,7 +110,8 @@ impl Task for ClassificationTask {
     }
 
     fn validate(&self, weights: &Params, observer: &mut dyn Observer) -> Result<ClassValidation, TrainError> {
-        let ClassificationSetup { network: UntrainedClassifier { graph, logits, .. }, isa, .. } = &self.setup;
+        let ClassificationSetup { network: UntrainedNetwork { graph, outputs: logits, .. }, isa, .. } =
+            &self.setup;
         let mut classifier = CpuClassifier::new(graph.clone(), *logits, weights, *isa)?;
         validate_classifier(&mut classifier, &self.loader, &self.validation, observer)
     }
@@ -159,6 +140,15 @@ impl Task for ClassificationTask {
             validation_images: val.len(),
         })
     }
+}
+
+/// A loader of `batch` pictures at a time, with a run's threads and seed.
+///
+/// # Errors
+/// When a number is 0.
+pub fn class_loader(batch: usize, spec: &TrainSpec) -> Result<ClassLoader, TrainError> {
+    let (threads, seed) = (spec.loader_threads, spec.seed);
+    Ok(ClassLoader::new(ClassLoaderOptions { batch, threads, queue: QUEUE, seed })?)
 }
 
 fn augmentation(spec: &TrainSpec) -> ClassAugmentation {

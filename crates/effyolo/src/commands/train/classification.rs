@@ -4,11 +4,11 @@ use super::{Ended, Plan, run_task};
 use crate::classes;
 use crate::data::CACHE_BYTES;
 use crate::output;
-use anyhow::{Result, bail};
-use effyolo_config::{Model, Outputs};
+use anyhow::Result;
+use effyolo_config::Outputs;
 use net_cpu::Isa;
 use std::sync::Arc;
-use yolo_train::{ClassificationSetup, ClassificationTask, RunFiles, UntrainedClassifier};
+use yolo_train::{ClassificationSetup, ClassificationTask, RunFiles};
 
 pub(super) fn train(mut plan: Plan) -> Result<()> {
     let train = classes::open_split(&plan.asked.data, "train", None)?;
@@ -19,7 +19,10 @@ pub(super) fn train(mut plan: Plan) -> Result<()> {
     let (names, val) = (train.names().to_vec(), Arc::new(val));
     let task = ClassificationTask::new(ClassificationSetup {
         spec: plan.spec.train.clone(),
-        network: untrained(&plan)?,
+        network: plan.untrained(|outputs| match outputs {
+            Outputs::Classifier { logits } => Some(logits),
+            Outputs::Detector(_) => None,
+        })?,
         train: Arc::new(train),
         val: val.clone(),
         cache_bytes: CACHE_BYTES,
@@ -35,17 +38,4 @@ pub(super) fn train(mut plan: Plan) -> Result<()> {
         println!("curves: {}", folder.join("results.svg").display());
     }
     Ok(())
-}
-
-/// The network before its first step, with pretrained weights where some were asked for.
-fn untrained(plan: &Plan) -> Result<UntrainedClassifier> {
-    let spec = &plan.spec.train;
-    let model = plan.spec.build(None)?;
-    let frozen = model.backbone_stages.iter().take(spec.freeze_stages).flatten().cloned().collect();
-    let params = plan.first_values(&model)?;
-    let Model { graph, outputs, .. } = model;
-    let Outputs::Classifier { logits } = outputs else {
-        bail!("expected a configuration with `task: classify`, got a detector")
-    };
-    Ok(UntrainedClassifier { graph: Arc::new(graph), logits, params, frozen })
 }

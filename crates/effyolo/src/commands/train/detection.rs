@@ -6,11 +6,11 @@ use crate::network;
 use crate::output;
 use crate::pictures::save_comparisons;
 use crate::report;
-use anyhow::{Result, bail};
-use effyolo_config::{DataSpec, Model, ModelSpec, Outputs};
+use anyhow::Result;
+use effyolo_config::{DataSpec, Outputs};
 use net_cpu::Isa;
 use std::sync::Arc;
-use yolo_train::{DetectionSetup, DetectionTask, RunFiles, UntrainedNetwork, nms_options};
+use yolo_train::{DetectionSetup, DetectionTask, RunFiles, nms_options};
 
 /// Validation during training: confidence, IoU of the suppression, detections of an image.
 const VALIDATION: (f32, f32, usize) = (0.001, 0.7, 300);
@@ -27,7 +27,10 @@ pub(super) fn train(mut plan: Plan) -> Result<()> {
     let (confidence, iou, max_detections) = VALIDATION;
     let task = DetectionTask::new(DetectionSetup {
         spec: plan.spec.train.clone(),
-        network: untrained(&plan)?,
+        network: plan.untrained(|outputs| match outputs {
+            Outputs::Detector(head) => Some(head),
+            Outputs::Classifier { .. } => None,
+        })?,
         train,
         val: val.clone(),
         cache_bytes: CACHE_BYTES,
@@ -49,17 +52,4 @@ pub(super) fn train(mut plan: Plan) -> Result<()> {
         println!("pictures, labels on the left: {}", folder.join("pictures").display());
     }
     Ok(())
-}
-
-/// The network before its first step, with pretrained weights where some were asked for.
-fn untrained(plan: &Plan) -> Result<UntrainedNetwork> {
-    let ModelSpec { train: spec, .. } = &plan.spec;
-    let model = plan.spec.build(None)?;
-    let frozen = model.backbone_stages.iter().take(spec.freeze_stages).flatten().cloned().collect();
-    let params = plan.first_values(&model)?;
-    let Model { graph, outputs, .. } = model;
-    let Outputs::Detector(head) = outputs else {
-        bail!("expected a configuration with `task: detect`, got a classifier")
-    };
-    Ok(UntrainedNetwork { graph: Arc::new(graph), head, params, frozen })
 }

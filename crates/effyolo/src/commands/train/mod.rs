@@ -9,14 +9,15 @@ use crate::interrupt;
 use crate::output;
 use crate::progress::TrainingProgress;
 use anyhow::{Context, Result, bail, ensure};
-use effyolo_config::{Model, ModelSpec, Task as ModelTask};
+use effyolo_config::{Model, ModelSpec, Outputs, Task as ModelTask};
 use net_cpu::Params;
 use pretrained::Pretrained;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use yolo_train::{
-    LoadReport, ModelCard, RunEnd, RunFiles, RunSetup, Task, TrainingRun, initial_params, new_run_folder,
-    write_atomically,
+    LoadReport, ModelCard, Progress, RunEnd, RunFiles, RunSetup, Task, TrainingRun, UntrainedNetwork,
+    initial_params, new_run_folder, write_atomically,
 };
 
 #[derive(clap::Args)]
@@ -248,6 +249,17 @@ impl Plan {
         Ok(write_atomically(&folder.join("model.yaml"), self.spec.to_yaml().as_bytes())?)
     }
 
+    /// The network before its first step; `outputs` takes what the task needs of what the network computes.
+    fn untrained<O>(&self, outputs: impl FnOnce(Outputs) -> Option<O>) -> Result<UntrainedNetwork<O>> {
+        let model = self.spec.build(None)?;
+        let freeze = self.spec.train.freeze_stages;
+        let frozen = model.backbone_stages.iter().take(freeze).flatten().cloned().collect();
+        let params = self.first_values(&model)?;
+        let outputs =
+            outputs(model.outputs).context("expected a network for the task of its configuration")?;
+        Ok(UntrainedNetwork { graph: Arc::new(model.graph), outputs, params, frozen })
+    }
+
     /// The network's values before the first step; what does not fit the weights that were asked for is said.
     fn first_values(&self, model: &Model) -> Result<Params> {
         let mut params = initial_params(&model.graph, self.spec.train.seed);
@@ -273,7 +285,7 @@ struct Ended<V> {
     validation: Option<V>,
 }
 
-/// Runs a task to its end. `None` when it was interrupted.
+/// Runs a task to its end. When it is interrupted the program ends here, with the status that says so.
 fn run_task<T: Task>(plan: &Plan, task: T, names: &[String]) -> Result<Ended<T::Validation>> {
     let folder = plan.folder()?;
     let spec = &plan.spec.train;
@@ -291,37 +303,44 @@ fn run_task<T: Task>(plan: &Plan, task: T, names: &[String]) -> Result<Ended<T::
         run.resume()?;
     }
     eprintln!("run: {0} (to go on after an interruption: effyolo train --resume {0})", folder.display());
-    if run.progress().epoch < spec.epochs {
+    if !run.is_over() {
         estimate::say(&run.rehearse()?, &run, spec);
     }
     let end = run.run(&mut TrainingProgress::new(spec.epochs))?;
     let (progress, files) = (run.progress().clone(), RunFiles(&folder));
     crate::curves::save(&folder.join("results.svg"), &progress.rows)?;
-    let validation = match end {
-        RunEnd::Interrupted => {
-            let (epoch, batches) = (progress.epoch + 1, progress.running.batches);
-            eprintln!(
-                "interrupted in epoch {epoch} after {batches} of {} batches; the state is saved",
-                run.batches()
-            );
-            eprintln!("to go on: effyolo train --resume {}", folder.display());
-            std::process::exit(interrupt::EXIT_STATUS);
+    if let RunEnd::Interrupted = end {
+        say_interrupted(&progress, run.batches(), &folder);
+        std::process::exit(interrupt::EXIT_STATUS);
+    }
+    let validation = last_validation(end, &progress, spec.patience);
+    if let Some(target) = &plan.json {
+        output::write_json(target, &Report::new(plan, &progress, files))?;
+    }
+    Ok(Ended { folder, validation })
+}
+
+fn say_interrupted(progress: &Progress, batches: usize, folder: &Path) {
+    let (epoch, done) = (progress.epoch + 1, progress.running.batches);
+    eprintln!("interrupted in epoch {epoch} after {done} of {batches} batches; the state is saved");
+    eprintln!("to go on: effyolo train --resume {}", folder.display());
+}
+
+/// The last validation, if this call made one; why the run ended is said where it is no matter of course.
+fn last_validation<V>(end: RunEnd<V>, progress: &Progress, patience: usize) -> Option<V> {
+    match end {
+        RunEnd::Finished(validation) => Some(validation),
+        RunEnd::OutOfPatience(validation) => {
+            let best = progress.best.map_or(0, |(epoch, _)| epoch);
+            println!("no better epoch than {best} for {patience} epochs: stopped");
+            Some(validation)
         }
         RunEnd::NothingLeft => {
             println!("nothing left to do: all {} epochs are done", progress.epoch);
             None
         }
-        RunEnd::OutOfPatience(validation) => {
-            let best = progress.best.map_or(0, |(epoch, _)| epoch);
-            println!("no better epoch than {best} for {} epochs: stopped", spec.patience);
-            Some(validation)
-        }
-        RunEnd::Finished(validation) => Some(validation),
-    };
-    if let Some(target) = &plan.json {
-        output::write_json(target, &Report::new(plan, &progress, files))?;
+        RunEnd::Interrupted => None,
     }
-    Ok(Ended { folder, validation })
 }
 
 /// What `train --json` writes.
@@ -349,7 +368,7 @@ const METRICS: [(&str, &str); 6] = [
 ];
 
 impl Report {
-    fn new(plan: &Plan, progress: &yolo_train::Progress, files: RunFiles<'_>) -> Self {
+    fn new(plan: &Plan, progress: &Progress, files: RunFiles<'_>) -> Self {
         let last = progress.rows.last();
         let metric = |(heading, name): &(&str, &str)| Some((name.to_string(), last?.get(heading)?.into()));
         Report {
