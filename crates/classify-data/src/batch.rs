@@ -1,5 +1,7 @@
 //! Pictures that go through a network together.
 
+use std::ops::Range;
+
 /// Pictures and what they show.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClassBatch {
@@ -9,7 +11,7 @@ pub struct ClassBatch {
     pub images: Vec<u8>,
     /// Side S of the pictures in pixels.
     pub side: usize,
-    /// Probability of each class, `[B, K]`: smoothed and, with mixup, blended.
+    /// Probability of each class, `[B, K]`: smoothed and, with mixup or cutmix, blended.
     pub targets: Vec<f32>,
     /// Index in the data set of each picture.
     pub indices: Vec<usize>,
@@ -39,6 +41,28 @@ impl ClassBatch {
                 .zip(partner)
                 .for_each(|(a, &b)| *a = blend((*a).into(), b.into()).round() as u8);
         }
+        self.blend_targets(share);
+    }
+
+    /// Each picture takes columns and rows of `part` from the one at the mirrored place of the batch, and of its target
+    /// the share of the area (Yun et al., CutMix, arXiv 1905.04899).
+    pub(crate) fn cut_and_mix(&mut self, part: [Range<usize>; 2]) {
+        let [columns, rows] = part;
+        let (count, side) = (self.len(), self.side);
+        let images = self.images.clone();
+        for (index, picture) in self.images.chunks_exact_mut(side * side * 3).enumerate() {
+            let partner = &images[(count - 1 - index) * side * side * 3..][..side * side * 3];
+            for y in rows.clone() {
+                let row = 3 * (y * side + columns.start)..3 * (y * side + columns.end);
+                picture[row.clone()].copy_from_slice(&partner[row]);
+            }
+        }
+        let taken = (columns.len() * rows.len()) as f64 / (side * side) as f64;
+        self.blend_targets(1.0 - taken);
+    }
+
+    fn blend_targets(&mut self, share: f64) {
+        let (count, blend) = (self.len(), |a: f64, b: f64| a * share + b * (1.0 - share));
         let classes = self.targets.len() / count;
         let targets = self.targets.clone();
         for (index, target) in self.targets.chunks_exact_mut(classes).enumerate() {
@@ -75,6 +99,21 @@ mod tests {
         };
         batch.mix(0.75);
         assert_eq!(batch.images, [125, 125, 125, 175, 175, 175]);
+        assert_eq!(batch.targets, [0.75, 0.25, 0.25, 0.75]);
+    }
+
+    #[test]
+    fn cutting_takes_a_part_of_the_picture_and_its_share_of_the_target() {
+        let mut batch = ClassBatch {
+            number: 0,
+            images: [[1; 12], [9; 12]].concat(),
+            side: 2,
+            targets: vec![1.0, 0.0, 0.0, 1.0],
+            indices: vec![7, 8],
+        };
+        batch.cut_and_mix([1..2, 0..1]);
+        let greys: Vec<u8> = batch.images.iter().step_by(3).copied().collect();
+        assert_eq!(greys, [1, 9, 1, 1, 9, 1, 9, 9]);
         assert_eq!(batch.targets, [0.75, 0.25, 0.25, 0.75]);
     }
 }

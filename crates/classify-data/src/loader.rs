@@ -3,6 +3,7 @@
 use crate::batch::smoothed;
 use crate::{ClassBatch, ClassDataError, ClassPipeline};
 use detect_data::{DataError, Generator, Prefetch, Stop};
+use std::ops::Range;
 
 /// Shape of the distribution of a mixup's blend; the share is the larger side of it.
 const MIXUP_ALPHA: f64 = 0.2;
@@ -106,11 +107,22 @@ fn make_batch(
         batch.targets.extend(smoothed(class, classes, augmentation.label_smoothing));
     }
     let mut generator = generator(u64::MAX - number as u64);
-    if generator.chance(augmentation.mixup) {
+    if generator.chance(augmentation.cutmix) {
+        batch.cut_and_mix(cut_box(side, &mut generator));
+    } else if generator.chance(augmentation.mixup) {
         let share = generator.symmetric_beta_of(MIXUP_ALPHA);
         batch.mix(share.max(1.0 - share));
     }
     Some(Ok(batch))
+}
+
+/// Columns and rows that cutmix exchanges: a square of a share uniform in 0 to 1 of the area about any pixel, clipped.
+fn cut_box(side: usize, generator: &mut Generator) -> [Range<usize>; 2] {
+    let half = (side as f64 * (1.0 - generator.unit()).sqrt() / 2.0) as usize;
+    [(); 2].map(|()| {
+        let centre = generator.below(side);
+        centre.saturating_sub(half)..(centre + half).min(side)
+    })
 }
 
 /// The batches of a pass, in order. The threads end when it is dropped; after an error it is over.

@@ -1,7 +1,7 @@
 //! From an index to a square picture.
 
 use crate::crop::{centre_crop, crop_and_scale, random_crop};
-use crate::{ClassDataError, ClassFolder};
+use crate::{AutoAugment, ClassDataError, ClassFolder, erase};
 use detect_data::{DataError, Generator, RgbImage};
 use std::sync::Arc;
 
@@ -14,6 +14,12 @@ pub struct ClassAugmentation {
     pub flip_left_right: f64,
     /// Probability of an upside-down flip.
     pub flip_up_down: f64,
+    /// Operations on the whole picture.
+    pub auto_augment: AutoAugment,
+    /// Probability of erasing a rectangle.
+    pub erasing: f64,
+    /// Probability of pasting parts of a batch's pictures into each other, in pairs; the batch is then not blended.
+    pub cutmix: f64,
     /// Probability of blending a batch's pictures in pairs.
     pub mixup: f64,
     /// Share of the target that is spread over all classes.
@@ -26,6 +32,9 @@ impl ClassAugmentation {
         crop_area: 1.0,
         flip_left_right: 0.0,
         flip_up_down: 0.0,
+        auto_augment: AutoAugment::None,
+        erasing: 0.0,
+        cutmix: 0.0,
         mixup: 0.0,
         label_smoothing: 0.0,
     };
@@ -35,6 +44,8 @@ impl ClassAugmentation {
             ("crop area", self.crop_area),
             ("flip left-right", self.flip_left_right),
             ("flip up-down", self.flip_up_down),
+            ("erasing", self.erasing),
+            ("cutmix", self.cutmix),
             ("mixup", self.mixup),
             ("label smoothing", self.label_smoothing),
         ];
@@ -109,6 +120,10 @@ impl ClassPipeline {
         }
         if generator.chance(flip_up_down) {
             picture.flip_up_down();
+        }
+        self.augmentation.auto_augment.apply(&mut picture, generator);
+        if generator.chance(self.augmentation.erasing) {
+            erase(&mut picture, generator);
         }
         Ok(picture)
     }

@@ -1,7 +1,7 @@
 //! A folder of small pictures, from disk to batches.
 
 use classify_data::{
-    ClassAugmentation, ClassBatch, ClassDataError, ClassFolder, ClassLoader, ClassLoaderOptions,
+    AutoAugment, ClassAugmentation, ClassBatch, ClassDataError, ClassFolder, ClassLoader, ClassLoaderOptions,
     ClassPipeline,
 };
 use std::path::Path;
@@ -29,6 +29,9 @@ const STRONG: ClassAugmentation = ClassAugmentation {
     crop_area: 0.3,
     flip_left_right: 0.5,
     flip_up_down: 0.5,
+    auto_augment: AutoAugment::RandAugment { layers: 2, magnitude: 10.0 },
+    erasing: 0.5,
+    cutmix: 0.4,
     mixup: 0.5,
     label_smoothing: 0.1,
 };

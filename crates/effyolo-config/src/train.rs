@@ -31,6 +31,17 @@ pub enum Decay {
     Cosine,
 }
 
+/// Policy of whole-picture operations of a classifier's training images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AutoAugment {
+    /// None.
+    None,
+    /// The policy that AutoAugment learned on ImageNet.
+    AutoAugment,
+    /// Random operations of one strength.
+    RandAugment,
+}
+
 /// Gains of the three parts of the detection loss.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LossGains {
@@ -69,6 +80,16 @@ pub struct Augmentation {
     pub mosaic: f32,
     /// Least share of an image's area that a classifier's random crop keeps; 1 for none.
     pub crop_area: f32,
+    /// Policy of operations on a classifier's whole picture.
+    pub auto_augment: AutoAugment,
+    /// Operations a picture of RandAugment.
+    pub ra_layers: usize,
+    /// Strength of RandAugment; 10 is the full one of AutoAugment's scale.
+    pub ra_magnitude: f32,
+    /// Probability of erasing a rectangle of a classifier's picture.
+    pub erasing: f32,
+    /// Probability that a classifier's batch exchanges parts of its pictures.
+    pub cutmix: f32,
     /// Probability of blending in a second image.
     pub mixup: f32,
     /// Epochs at the end without mosaic and mixup.

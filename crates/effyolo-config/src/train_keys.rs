@@ -1,6 +1,6 @@
 use crate::section::{Field, parse};
 use crate::suggest;
-use crate::{Augmentation, ConfigError, Decay, LossGains, Optimizer, Rules, TrainSpec};
+use crate::{Augmentation, AutoAugment, ConfigError, Decay, LossGains, Optimizer, Rules, TrainSpec};
 use serde_yaml::{Mapping, Value};
 use std::ops::RangeInclusive;
 
@@ -18,6 +18,12 @@ const OPTIMIZERS: [(&str, Optimizer); 4] = [
     ("RMSPropTorch", Optimizer::RmsPropTorch),
 ];
 const RULES: [(&str, Rules); 2] = [("classic", Rules::Classic), ("current", Rules::Current)];
+
+const AUTO_AUGMENT: [(&str, AutoAugment); 3] = [
+    ("none", AutoAugment::None),
+    ("autoaugment", AutoAugment::AutoAugment),
+    ("randaugment", AutoAugment::RandAugment),
+];
 
 const SHARE: RangeInclusive<f64> = 0.0..=1.0;
 const POSITIVE: RangeInclusive<f64> = 1e-12..=1e12;
@@ -119,6 +125,15 @@ const KEYS: &[Key] = &[
     key!("fliplr", f32, SHARE, augmentation.flip_left_right),
     key!("mosaic", f32, SHARE, augmentation.mosaic),
     key!("crop_area", f32, 0.01..=1.0, augmentation.crop_area),
+    Key {
+        name: "auto_augment",
+        get: |spec| name_of(&AUTO_AUGMENT, &spec.augmentation.auto_augment),
+        set: |spec, field| assign(&mut spec.augmentation.auto_augment, field.choice(&AUTO_AUGMENT)),
+    },
+    key!("ra_layers", usize, 1..=16, augmentation.ra_layers),
+    key!("ra_magnitude", f32, 0.0..=30.0, augmentation.ra_magnitude),
+    key!("erasing", f32, SHARE, augmentation.erasing),
+    key!("cutmix", f32, SHARE, augmentation.cutmix),
     key!("mixup", f32, SHARE, augmentation.mixup),
     key!("close_mosaic", usize, 0..=1_000_000, augmentation.close_mosaic),
     key!("freeze", usize, 0..=64, freeze_stages),
@@ -143,7 +158,8 @@ const DETECTION: &[&str] = &[
     "close_mosaic",
 ];
 /// Keys that only a classifier has a use for.
-const CLASSIFICATION: &[&str] = &["crop_area"];
+const CLASSIFICATION: &[&str] =
+    &["crop_area", "auto_augment", "ra_layers", "ra_magnitude", "erasing", "cutmix"];
 
 /// What a network is trained for, as far as its settings depend on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -238,6 +254,11 @@ impl TrainSpec {
                 flip_left_right: 0.5,
                 mosaic: 1.0,
                 crop_area: 0.25,
+                auto_augment: AutoAugment::None,
+                ra_layers: 2,
+                ra_magnitude: 10.0,
+                erasing: 0.0,
+                cutmix: 0.0,
                 mixup: 0.0,
                 close_mosaic: 10,
             },

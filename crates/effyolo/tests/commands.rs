@@ -141,3 +141,39 @@ fn a_classifier_is_trained_validated_and_run() {
         json(folder, &["bench", "--model", "classes.yaml", "--imgsz", "32", "--train", "--runs", "1"]);
     assert_eq!(report["train"], true);
 }
+
+#[test]
+fn weights_of_one_task_start_the_other_with_their_conventions() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_data(folder);
+    write_classes(folder);
+    let detector = fs::read_to_string(folder.join("model.yaml")).unwrap();
+    fs::write(
+        folder.join("same.yaml"),
+        detector.replace("depth: 0.5}", "depth: 0.5, padding: same, normalize: lite}"),
+    )
+    .unwrap();
+    let short = ["--epochs", "1", "--set", "mosaic=0"];
+    succeed(folder, &[&["train", "--model", "same.yaml", "--data", "data.yaml"], &short[..]].concat());
+    let weights = "runs/exp/weights/last.safetensors";
+    let classify = |model| ["train", "--model", model, "--data", ".", "--epochs", "1", "--weights", weights];
+    let output = effyolo(folder, &classify("classes.yaml"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("padding: same, normalize: lite"), "{said}");
+    let resolved = fs::read_to_string(folder.join("runs/exp2/model.yaml")).unwrap();
+    assert!(resolved.contains("padding: same") && resolved.contains("normalize: lite"), "{resolved}");
+
+    let classifier = fs::read_to_string(folder.join("classes.yaml")).unwrap();
+    let cases = [
+        ("depth: 0.5,", "depth: 0.5, padding: symmetric,", "backbone.padding"),
+        ("efficientnet-lite0", "efficientnet-b0", "got those of efficientnet-lite0 x 0.5 x 0.5"),
+    ];
+    for (from, to, words) in cases {
+        fs::write(folder.join("other.yaml"), classifier.replace(from, to)).unwrap();
+        let output = effyolo(folder, &classify("other.yaml"));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains(words), "{said}");
+    }
+    assert!(!folder.join("runs/exp3").exists(), "no folder for a run that could not begin");
+}

@@ -9,9 +9,11 @@ use crate::{
     TrainError, UntrainedNetwork,
 };
 use box_geometry::Size;
-use classify_data::{ClassAugmentation, ClassFolder, ClassLoader, ClassLoaderOptions, ClassPipeline};
+use classify_data::{
+    AutoAugment, ClassAugmentation, ClassFolder, ClassLoader, ClassLoaderOptions, ClassPipeline,
+};
 use cpu_kernels::Isa;
-use effyolo_config::TrainSpec;
+use effyolo_config::{AutoAugment as ChosenPolicy, TrainSpec};
 use net_cpu::{Images, Params};
 use net_graph::NodeId;
 use std::ops::ControlFlow;
@@ -157,6 +159,16 @@ fn augmentation(spec: &TrainSpec) -> ClassAugmentation {
         crop_area: strength.crop_area.into(),
         flip_left_right: strength.flip_left_right.into(),
         flip_up_down: strength.flip_up_down.into(),
+        auto_augment: match strength.auto_augment {
+            ChosenPolicy::None => AutoAugment::None,
+            ChosenPolicy::AutoAugment => AutoAugment::AutoAugment,
+            ChosenPolicy::RandAugment => AutoAugment::RandAugment {
+                layers: strength.ra_layers,
+                magnitude: strength.ra_magnitude.into(),
+            },
+        },
+        erasing: strength.erasing.into(),
+        cutmix: strength.cutmix.into(),
         mixup: strength.mixup.into(),
         label_smoothing: spec.label_smoothing,
     }
