@@ -5,6 +5,7 @@
 
 mod backward_data;
 mod backward_weight;
+mod block;
 mod forward;
 mod grid;
 mod micro;
@@ -16,6 +17,7 @@ mod tests;
 
 pub use backward_data::backward_data;
 pub use backward_weight::backward_weight;
+pub use block::block;
 pub use forward::{Epilogue, forward};
 pub use grid::MAX_KERNEL;
 pub use pack::{PackedTransposed, PackedWeight};
