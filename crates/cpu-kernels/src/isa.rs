@@ -58,6 +58,11 @@ impl Isa {
         self.0
     }
 
+    /// Whether convolutions are written in its own vector instructions; elsewhere the compiler makes them of loops.
+    pub fn has_own_vectors(self) -> bool {
+        matches!(self.0, IsaKind::Avx2 | IsaKind::Avx512)
+    }
+
     /// Lower-case name, as in [`ISA_VARIABLE`].
     pub fn name(self) -> &'static str {
         match self.0 {

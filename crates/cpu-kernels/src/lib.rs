@@ -15,6 +15,7 @@ pub mod map;
 pub mod norm;
 pub mod optim;
 pub mod parallel;
+pub mod peak;
 pub mod pool;
 pub mod reference;
 mod rows;

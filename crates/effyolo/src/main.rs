@@ -17,7 +17,7 @@ mod sources;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use commands::{bench, demo as demo_command, info, predict, summary, train, val};
+use commands::{bench, demo as demo_command, info, predict, profile, summary, train, val};
 use std::process::ExitCode;
 
 /// Train, validate and run YOLOv8 detectors with EfficientNet backbones, on the CPU.
@@ -45,6 +45,8 @@ enum Command {
     Summary(summary::Arguments),
     /// Time a network.
     Bench(bench::Arguments),
+    /// Show where a network's time goes, step by step.
+    Profile(profile::Arguments),
     /// Say what this machine offers.
     Info(info::Arguments),
 }
@@ -75,6 +77,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Predict(arguments) => predict::run(&arguments),
         Command::Summary(arguments) => summary::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments, threads),
+        Command::Profile(arguments) => profile::run(&arguments, threads),
         Command::Info(arguments) => info::run(&arguments, threads),
     }
 }

@@ -1,4 +1,4 @@
-use crate::{Graph, Op, Shape};
+use crate::{Graph, NodeId, Op, Shape};
 use std::ops::{Add, AddAssign};
 
 /// Parameters and multiply-adds.
@@ -48,7 +48,7 @@ impl Graph {
             name: node.name.clone(),
             kind: node.op.kind(),
             shape: shapes[index],
-            cost: Cost { params: self.param_count(&node.op), macs: self.macs(&node.op, shapes[index]) },
+            cost: Cost { params: self.param_count(&node.op), macs: self.macs(NodeId(index), shapes) },
         };
         self.nodes.iter().enumerate().map(row).collect()
     }
@@ -70,9 +70,10 @@ impl Graph {
         op.params().iter().map(counted).sum()
     }
 
-    fn macs(&self, op: &Op, shape: Shape) -> u64 {
-        let positions = shape.positions() as u64;
-        match op {
+    /// Multiply-adds of a node, given the shapes of [`Graph::shapes`].
+    pub fn macs(&self, id: NodeId, shapes: &[Shape]) -> u64 {
+        let positions = shapes[id.0].positions() as u64;
+        match &self.node(id).op {
             Op::Conv2d { weight, .. } | Op::Linear { weight, .. } => {
                 positions * self.param(*weight).len() as u64
             }

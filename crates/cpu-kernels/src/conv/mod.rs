@@ -5,6 +5,7 @@
 
 mod backward_data;
 mod backward_weight;
+mod block;
 mod forward;
 mod grid;
 mod micro;
@@ -15,6 +16,7 @@ mod tests;
 
 pub use backward_data::backward_data;
 pub use backward_weight::backward_weight;
+pub use block::block;
 pub use forward::{Epilogue, forward};
 pub use grid::MAX_KERNEL;
 pub use pack::{PackedTransposed, PackedWeight};

@@ -54,6 +54,8 @@ struct Report {
     isa: &'static str,
     median_ms: f64,
     min_ms: f64,
+    macs: u64,
+    gflops: f64,
     peak_rss_mb: Option<f64>,
 }
 
@@ -66,6 +68,7 @@ pub(crate) fn run(arguments: &Arguments, threads: usize) -> Result<()> {
     } else {
         inference_times(&spec, side, arguments)?
     };
+    let (middle, macs) = (median(&times), macs(&spec, side, arguments)?);
     let report = Report {
         model: arguments.model.display().to_string(),
         imgsz: side,
@@ -74,8 +77,10 @@ pub(crate) fn run(arguments: &Arguments, threads: usize) -> Result<()> {
         runs: arguments.runs,
         train: arguments.train,
         isa: Isa::best().name(),
-        median_ms: median(&times),
+        median_ms: middle,
         min_ms: times.iter().copied().fold(f64::INFINITY, f64::min),
+        macs,
+        gflops: 2.0 * macs as f64 / middle / 1e6,
         peak_rss_mb: peak_memory_mb(),
     };
     if let Some(target) = &arguments.json {
@@ -85,11 +90,18 @@ pub(crate) fn run(arguments: &Arguments, threads: usize) -> Result<()> {
         let what = if report.train { "training step" } else { "inference" };
         let memory = report.peak_rss_mb.map_or("unknown".into(), |mb| format!("{mb:.0} MB"));
         println!(
-            "{what} of {}x{side}x{side} on {threads} threads ({}): median {:.2} ms, least {:.2} ms, peak memory {memory}",
-            report.batch, report.isa, report.median_ms, report.min_ms
+            "{what} of {}x{side}x{side} on {threads} threads ({}): median {:.2} ms, least {:.2} ms, {:.1} GFLOP/s, peak memory {memory}",
+            report.batch, report.isa, report.median_ms, report.min_ms, report.gflops
         );
     }
     Ok(())
+}
+
+/// Multiply-adds of a run; a training step has three times those of its forward pass.
+fn macs(spec: &ModelSpec, side: usize, arguments: &Arguments) -> Result<u64> {
+    let graph = spec.build(None)?.graph;
+    let forward = graph.cost(&graph.shapes(arguments.batch, side, side)?).macs;
+    Ok(if arguments.train { 3 * forward } else { forward })
 }
 
 fn inference_times(spec: &ModelSpec, side: usize, arguments: &Arguments) -> Result<Vec<f64>> {

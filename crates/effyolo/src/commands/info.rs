@@ -2,12 +2,15 @@
 
 use crate::output;
 use anyhow::Result;
-use net_cpu::Isa;
+use net_cpu::{Isa, conv_block, flops_per_second};
 use serde::Serialize;
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
+    /// Measure the most that a loop of multiply-adds reaches, on one thread and on all.
+    #[arg(long)]
+    peak: bool,
     /// Write one JSON object to this file (`-`: one line on standard output).
     #[arg(long)]
     json: Option<PathBuf>,
@@ -22,6 +25,31 @@ struct Info {
     isa: &'static str,
     available_isas: Vec<&'static str>,
     threads: usize,
+    kernels: Vec<Kernel>,
+    caches: Vec<Cache>,
+    peak_gflops: Option<Peak>,
+}
+
+/// What runs an operation.
+#[derive(Serialize)]
+struct Kernel {
+    operations: &'static str,
+    family: String,
+}
+
+/// A cache as the system describes it for the first core.
+#[derive(Serialize)]
+struct Cache {
+    level: u32,
+    kind: String,
+    kilobytes: u64,
+}
+
+/// GFLOP/s.
+#[derive(Serialize)]
+struct Peak {
+    one_thread: f64,
+    all_threads: f64,
 }
 
 pub(crate) fn run(arguments: &Arguments, threads: usize) -> Result<()> {
@@ -33,6 +61,9 @@ pub(crate) fn run(arguments: &Arguments, threads: usize) -> Result<()> {
         isa: Isa::best().name(),
         available_isas: Isa::available().iter().map(|isa| isa.name()).collect(),
         threads,
+        kernels: kernels(Isa::best()),
+        caches: caches(),
+        peak_gflops: arguments.peak.then(|| peak(Isa::best(), threads)),
     };
     if let Some(target) = &arguments.json {
         output::write_json(target, &info)?;
@@ -42,6 +73,15 @@ pub(crate) fn run(arguments: &Arguments, threads: usize) -> Result<()> {
         println!("CPU              {}", info.cpu.as_deref().unwrap_or("unknown"));
         println!("instruction set  {} (of {})", info.isa, info.available_isas.join(", "));
         println!("threads          {threads}");
+        for Cache { level, kind, kilobytes } in &info.caches {
+            println!("cache            L{level} {kind}, {kilobytes} KB");
+        }
+        for Kernel { operations, family } in &info.kernels {
+            println!("kernels          {operations}: {family}");
+        }
+        if let Some(Peak { one_thread, all_threads }) = &info.peak_gflops {
+            println!("peak             {one_thread:.1} GFLOP/s on one thread, {all_threads:.1} on {threads}");
+        }
     }
     Ok(())
 }
@@ -51,4 +91,42 @@ fn cpu_name() -> Option<String> {
     let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
     let line = text.lines().find(|line| line.starts_with("model name"))?;
     line.split_once(':').map(|(_, name)| name.trim().to_string())
+}
+
+fn kernels(isa: Isa) -> Vec<Kernel> {
+    let (rows, columns) = conv_block(isa);
+    let made = if isa.has_own_vectors() { "written for" } else { "compiled for" };
+    let name = isa.name();
+    vec![
+        Kernel {
+            operations: "dense convolution, linear",
+            family: format!("blocks of {rows} x {columns} sums in registers, {made} {name}"),
+        },
+        Kernel { operations: "depthwise convolution", family: format!("vectors of channels, {made} {name}") },
+        Kernel {
+            operations: "norm, activation, gate, pool, upsample, decode, optimiser",
+            family: format!("loops compiled for {name}"),
+        },
+    ]
+}
+
+fn peak(isa: Isa, threads: usize) -> Peak {
+    let gflops = |threads| flops_per_second(isa, threads) / 1e9;
+    Peak { one_thread: gflops(1), all_threads: gflops(threads) }
+}
+
+/// Empty where the system does not tell in files.
+fn caches() -> Vec<Cache> {
+    let folder = std::path::Path::new("/sys/devices/system/cpu/cpu0/cache");
+    (0..).map_while(|index| cache(&folder.join(format!("index{index}")))).collect()
+}
+
+fn cache(folder: &std::path::Path) -> Option<Cache> {
+    let read =
+        |name: &str| std::fs::read_to_string(folder.join(name)).ok().map(|text| text.trim().to_string());
+    Some(Cache {
+        level: read("level")?.parse().ok()?,
+        kind: read("type")?.to_lowercase(),
+        kilobytes: read("size")?.strip_suffix('K')?.parse().ok()?,
+    })
 }

@@ -2,6 +2,7 @@
 
 mod fuse;
 mod plan;
+mod timing;
 
 pub use plan::InferPlan;
 

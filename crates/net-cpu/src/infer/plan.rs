@@ -12,8 +12,8 @@ use std::sync::Arc;
 /// An inference model laid out for one input size. All maps lie in one arena; a run allocates only small scratch rows.
 #[derive(Debug)]
 pub struct InferPlan {
-    model: Arc<InferModel>,
-    shapes: Vec<Shape>,
+    pub(super) model: Arc<InferModel>,
+    pub(super) shapes: Vec<Shape>,
     /// Where each node's value lies; only values of steps that have run are meaningful.
     regions: Vec<Region>,
     arena: Arena,
@@ -45,17 +45,20 @@ impl InferPlan {
     /// When the images are not of the plan's size.
     pub fn run(&mut self, images: Images<'_>) -> Result<(), NetError> {
         let model = self.model.clone();
-        for step in &model.steps {
-            match &step.kind {
-                Kind::Images { affine } => {
-                    let shape = self.shapes[step.result.0];
-                    images.check(shape)?;
-                    let affine = affine.as_ref().map(|(scale, shift)| (&scale[..], &shift[..]));
-                    let ([], [mut y]) = self.arena.borrow([], [self.regions[step.result.0]]);
-                    images.convert(model.isa, shape, affine, &mut y);
-                }
-                _ => self.run_step(step),
+        model.steps.iter().try_for_each(|step| self.run_any(step, images))
+    }
+
+    /// One step, be it the first or another.
+    pub(super) fn run_any(&mut self, step: &Step, images: Images<'_>) -> Result<(), NetError> {
+        match &step.kind {
+            Kind::Images { affine } => {
+                let shape = self.shapes[step.result.0];
+                images.check(shape)?;
+                let affine = affine.as_ref().map(|(scale, shift)| (&scale[..], &shift[..]));
+                let ([], [mut y]) = self.arena.borrow([], [self.regions[step.result.0]]);
+                images.convert(self.model.isa, shape, affine, &mut y);
             }
+            _ => self.run_step(step),
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 mod compile;
 mod run;
 mod state;
+mod timing;
 
 use crate::consumers::Consumers;
 use crate::infer::unsupported;
