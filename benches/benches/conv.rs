@@ -44,7 +44,7 @@ impl Case {
             window,
             x: values(window.in_positions() * inputs, 0.0),
             dy: values(window.out_positions() * outputs, 2.0),
-            packed: PackedWeight::new(isa, &weight, outputs, inputs, kernel),
+            packed: PackedWeight::new(isa, &weight, outputs, inputs, kernel, stride),
             transposed: PackedTransposed::new(isa, &weight, outputs, inputs, kernel, stride, pad, pad),
             weight,
         }

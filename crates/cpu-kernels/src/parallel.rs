@@ -20,6 +20,12 @@ pub fn run(parts: usize, work: impl Fn(usize) + Sync) {
     }
 }
 
+/// Runs `work(index, chunk)` on every chunk of `len` values, the last of which may be shorter; as [`run`] does.
+pub fn run_on_chunks<T: Send>(values: &mut [T], len: usize, work: impl Fn(usize, &mut [T]) + Sync) {
+    use rayon::prelude::*;
+    values.par_chunks_mut(len).enumerate().for_each(|(index, chunk)| work(index, chunk));
+}
+
 /// Part `index` of `0..total` cut into `parts` nearly equal ranges whose borders are multiples of `unit`.
 pub fn part(total: usize, parts: usize, unit: usize, index: usize) -> Range<usize> {
     let units = total.div_ceil(unit);

@@ -1,22 +1,21 @@
 //! Dense convolution (one group) over NHWC maps: forward, and the gradients of input and weight.
 //!
-//! All three are matrix products whose left matrix exists only as addresses of map rows, computed block by block in
-//! registers. Square kernels up to a side of [`MAX_KERNEL`], any stride and padding.
+//! Square kernels up to a side of [`MAX_KERNEL`], any stride and padding. Two algorithms: the plain sum, and one with
+//! fewer multiplications for 3x3 taps at stride 1. Which one runs depends on the weight's shape and the stride alone.
 
-mod backward_data;
-mod backward_weight;
+mod algorithm;
 mod block;
-mod forward;
-mod grid;
+mod direct;
+mod epilogue;
 mod micro;
-mod pack;
-mod product;
+mod panels;
+mod partial_sums;
+mod scratch;
 #[cfg(test)]
 mod tests;
+mod winograd;
 
-pub use backward_data::backward_data;
-pub use backward_weight::backward_weight;
+pub use algorithm::{PackedTransposed, PackedWeight, backward_data, backward_weight, forward};
 pub use block::block;
-pub use forward::{Epilogue, forward};
-pub use grid::MAX_KERNEL;
-pub use pack::{PackedTransposed, PackedWeight};
+pub use direct::MAX_KERNEL;
+pub use epilogue::Epilogue;

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::micro::{MicroKernels, WIDE, micro_kernels};
+use super::algorithm::Packed;
 use super::*;
 use crate::test_maps::{TestMap, assert_close, to_f64, values};
 use crate::test_windows::windows;
@@ -11,7 +12,17 @@ use crate::{Activation, Isa, MapRef, Window, reference};
 /// Largest error of an `f32` sum, relative to the largest sum of its products' absolute values.
 const BOUND: f64 = 1e-6;
 
+/// The same for sums by minimal filtering.
+const MINIMAL_BOUND: f64 = 4e-6;
+
 const KERNELS: &[usize] = &[1, 1, 2, 3, 3, 3, 5, 7];
+
+/// The algorithms; the plain one for every case, minimal filtering where it can run.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Algorithm {
+    Direct,
+    Minimal,
+}
 
 #[derive(Debug, Clone)]
 struct Case {
@@ -53,6 +64,11 @@ impl Case {
         values(self.window.out_positions() * self.outputs, 1.0, self.seed ^ 1)
     }
 
+    fn algorithms(&self) -> impl Iterator<Item = Algorithm> + use<> {
+        let minimal = self.window.kernel == 3 && self.window.stride == 1;
+        [Algorithm::Direct].into_iter().chain(minimal.then_some(Algorithm::Minimal))
+    }
+
     fn weight(&self) -> Vec<f32> {
         values(self.outputs * self.inputs * self.window.kernel.pow(2), 1.0, self.seed ^ 2)
     }
@@ -64,14 +80,43 @@ fn all_kernels() -> Vec<(Isa, &'static MicroKernels)> {
     real.chain([(Isa::PORTABLE, &WIDE)]).collect()
 }
 
+impl PackedWeight {
+    fn data(&self) -> &[f32] {
+        match &self.0 {
+            Packed::Direct(weight) => &weight.data,
+            Packed::Winograd(weight) => &weight.data,
+        }
+    }
+}
+
+impl PackedTransposed {
+    fn data(&self) -> &[f32] {
+        match &self.0 {
+            Packed::Direct(weight) => &weight.data,
+            Packed::Winograd(weight) => &weight.data,
+        }
+    }
+}
+
 fn in_pool<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(work)
 }
 
-/// Bound on the error of sums, given a function that sums products of the absolute values of its arguments.
-fn tolerance(a: &[f32], b: &[f32], sums: impl Fn(&[f64], &[f64]) -> Vec<f64>) -> f64 {
+/// Largest of sums of products of absolute values, given a function that makes such sums of its arguments.
+fn magnitude(a: &[f32], b: &[f32], sums: impl Fn(&[f64], &[f64]) -> Vec<f64>) -> f64 {
     let magnitude = |x: &[f32]| -> Vec<f64> { x.iter().map(|x| f64::from(x.abs())).collect() };
-    BOUND * sums(&magnitude(a), &magnitude(b)).into_iter().fold(1.0, f64::max)
+    sums(&magnitude(a), &magnitude(b)).into_iter().fold(1.0, f64::max)
+}
+
+impl Algorithm {
+    /// Bound on the error of sums of a magnitude.
+    fn tolerance(self, magnitude: f64) -> f64 {
+        magnitude
+            * match self {
+                Algorithm::Direct => BOUND,
+                Algorithm::Minimal => MINIMAL_BOUND,
+            }
+    }
 }
 
 fn add(sums: &mut [f64], other: &[f32]) {
@@ -95,7 +140,7 @@ proptest! {
         let bias = values(outputs, 1.0, seed ^ 4);
         let residual = case.y();
         let sums = |x: &[f64], weight: &[f64]| reference::conv::forward(x, weight, &window, case.channels());
-        let tolerance = tolerance(&x, &weight, sums);
+        let magnitude = magnitude(&x, &weight, sums);
         let mut expected = sums(&to_f64(&x), &to_f64(&weight));
         if with_bias {
             expected.chunks_exact_mut(outputs).for_each(|row| add(row, &bias));
@@ -113,10 +158,21 @@ proptest! {
             residual: with_residual.then(|| residual.map()),
         };
         for (isa, kernels) in all_kernels() {
-            let packed = PackedWeight::with(kernels, isa, &weight, outputs, inputs, window.kernel);
-            let mut y = TestMap::new(&vec![f32::NAN; expected.len()], outputs, gaps[1]);
-            in_pool(threads, || forward(isa, x.map(), &packed, &window, &epilogue, &mut y.map_mut()));
-            y.assert_close(&expected, tolerance, isa.name());
+            for algorithm in case.algorithms() {
+                let packed = match algorithm {
+                    Algorithm::Direct => {
+                        Packed::Direct(direct::Weight::new(kernels, isa, &weight, outputs, inputs, window.kernel))
+                    }
+                    Algorithm::Minimal => {
+                        Packed::Winograd(winograd::Weight::new(kernels, isa, &weight, [outputs, inputs], false))
+                    }
+                };
+                let packed = PackedWeight(packed);
+                let mut y = TestMap::new(&vec![f32::NAN; expected.len()], outputs, gaps[1]);
+                in_pool(threads, || forward(isa, x.map(), &packed, &window, &epilogue, &mut y.map_mut()));
+                let context = format!("{algorithm:?} on {}", isa.name());
+                y.assert_close(&expected, algorithm.tolerance(magnitude), &context);
+            }
         }
     }
 
@@ -125,7 +181,7 @@ proptest! {
         let Case { window, outputs, inputs, gaps, threads, .. } = case;
         let (dy, weight, before) = (case.y(), case.weight(), case.x());
         let sums = |dy: &[f64], weight: &[f64]| reference::conv::backward_data(dy, weight, &window, case.channels());
-        let tolerance = tolerance(&dy, &weight, sums);
+        let magnitude = magnitude(&dy, &weight, sums);
         let mut expected = sums(&to_f64(&dy), &to_f64(&weight));
         if accumulate {
             add(&mut expected, &before);
@@ -135,10 +191,21 @@ proptest! {
         let Window { kernel, stride, pad_top, pad_left, .. } = window;
         for (isa, kernels) in all_kernels() {
             let pads = [pad_top, pad_left];
-            let packed = PackedTransposed::with(kernels, isa, &weight, outputs, inputs, kernel, stride, pads);
-            let mut dx = TestMap::new(&before, inputs, gaps[1]);
-            in_pool(threads, || backward_data(isa, dy.map(), &packed, &window, accumulate, &mut dx.map_mut()));
-            dx.assert_close(&expected, tolerance, isa.name());
+            for algorithm in case.algorithms() {
+                let packed = match algorithm {
+                    Algorithm::Direct => Packed::Direct(direct::Transposed::new(
+                        kernels, isa, &weight, outputs, inputs, kernel, stride, pads,
+                    )),
+                    Algorithm::Minimal => {
+                        Packed::Winograd(winograd::Weight::new(kernels, isa, &weight, [outputs, inputs], true))
+                    }
+                };
+                let packed = PackedTransposed(packed);
+                let mut dx = TestMap::new(&before, inputs, gaps[1]);
+                in_pool(threads, || backward_data(isa, dy.map(), &packed, &window, accumulate, &mut dx.map_mut()));
+                let context = format!("{algorithm:?} on {}", isa.name());
+                dx.assert_close(&expected, algorithm.tolerance(magnitude), &context);
+            }
         }
     }
 
@@ -147,17 +214,22 @@ proptest! {
         let Case { window, outputs, inputs, gaps, threads, .. } = case;
         let (x, dy, before) = (case.x(), case.y(), case.weight());
         let sums = |x: &[f64], dy: &[f64]| reference::conv::backward_weight(x, dy, &window, case.channels());
-        let tolerance = tolerance(&x, &dy, sums);
+        let magnitude = magnitude(&x, &dy, sums);
         let mut expected = sums(&to_f64(&x), &to_f64(&dy));
         add(&mut expected, &before);
 
         let (x, dy) = (TestMap::new(&x, inputs, gaps[0]), TestMap::new(&dy, outputs, gaps[1]));
         for (isa, kernels) in all_kernels() {
-            let mut dw = before.clone();
-            in_pool(threads, || {
-                backward_weight::backward_weight_with(kernels, x.map(), dy.map(), &window, &mut dw);
-            });
-            assert_close(&dw, &expected, tolerance, isa.name());
+            for algorithm in case.algorithms() {
+                let mut dw = before.clone();
+                let (x, dy) = (x.map(), dy.map());
+                in_pool(threads, || match algorithm {
+                    Algorithm::Direct => direct::backward_weight(kernels, x, dy, &window, &mut dw),
+                    Algorithm::Minimal => winograd::backward_weight(kernels, isa, x, dy, &window, &mut dw),
+                });
+                let context = format!("{algorithm:?} on {}", isa.name());
+                assert_close(&dw, &expected, algorithm.tolerance(magnitude), &context);
+            }
         }
     }
 
@@ -168,14 +240,15 @@ proptest! {
         let weight = case.weight();
         let other = values(weight.len(), 1.0, !case.seed);
         for &isa in Isa::available() {
-            let mut packed = PackedWeight::new(isa, &other, outputs, inputs, kernel);
+            let forward = |weight: &[f32]| PackedWeight::new(isa, weight, outputs, inputs, kernel, stride);
+            let mut packed = forward(&other);
             packed.repack(&weight);
-            prop_assert!(packed.data == PackedWeight::new(isa, &weight, outputs, inputs, kernel).data);
+            prop_assert!(packed.data() == forward(&weight).data());
             let transposed =
                 |weight: &[f32]| PackedTransposed::new(isa, weight, outputs, inputs, kernel, stride, pad_top, pad_left);
             let mut packed = transposed(&other);
             packed.repack(&weight);
-            prop_assert!(packed.data == transposed(&weight).data);
+            prop_assert!(packed.data() == transposed(&weight).data());
         }
     }
 }
@@ -193,13 +266,17 @@ fn same_threads_same_bits() {
         pad_top: 1,
         pad_left: 1,
     };
-    let (x, dy) = (values(window.in_positions() * 24, 1.0, 1), values(window.out_positions() * 40, 1.0, 2));
-    let gradient = || {
-        let mut dw = vec![0.0; 40 * 24 * 9];
-        let (x, dy) = (MapRef::dense(&x, 24), MapRef::dense(&dy, 40));
-        in_pool(3, || backward_weight(Isa::best(), x, dy, &window, &mut dw));
-        dw
-    };
-    let first = gradient();
-    (0..5).for_each(|_| assert!(first == gradient()));
+    // Few channels for the plain sum, more for minimal filtering.
+    for [outputs, inputs] in [[12, 8], [40, 24]] {
+        let x = values(window.in_positions() * inputs, 1.0, 1);
+        let dy = values(window.out_positions() * outputs, 1.0, 2);
+        let gradient = || {
+            let mut dw = vec![0.0; outputs * inputs * 9];
+            let (x, dy) = (MapRef::dense(&x, inputs), MapRef::dense(&dy, outputs));
+            in_pool(3, || backward_weight(Isa::best(), x, dy, &window, &mut dw));
+            dw
+        };
+        let first = gradient();
+        (0..5).for_each(|_| assert!(first == gradient()));
+    }
 }

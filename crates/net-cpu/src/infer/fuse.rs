@@ -164,7 +164,8 @@ impl Fuser<'_> {
         let activation = self.take_activation(result);
         if conv.groups == 1 {
             self.take_residual(inputs, result);
-            let weight = PackedWeight::new(self.isa, &weight, channels, in_channels, conv.kernel);
+            let Conv { kernel, stride, .. } = conv;
+            let weight = PackedWeight::new(self.isa, &weight, channels, in_channels, kernel, stride);
             return Ok(Kind::Conv { conv, weight, bias, activation });
         }
         if conv.groups != in_channels || channels != in_channels {

@@ -102,5 +102,6 @@ fn dense(graph: &Graph, id: NodeId, shapes: &[Shape], isa: Isa, to_input: bool) 
             window.pad_left,
         )
     });
-    Packed::Dense { forward: PackedWeight::new(isa, &zeros, y.channels, x.channels, conv.kernel), backward }
+    let forward = PackedWeight::new(isa, &zeros, y.channels, x.channels, conv.kernel, conv.stride);
+    Packed::Dense { forward, backward }
 }

@@ -1,29 +1,19 @@
 //! The gradient of a convolution's weight.
 
 use std::cell::Cell;
-use std::thread::LocalKey;
 
 use super::grid::{Grid, Place};
-use super::micro::{MicroKernels, Outer, micro_kernels};
-use super::pack::Panels;
-use crate::{Isa, MapMut, MapRef, Window, parallel};
+use crate::conv::micro::{MicroKernels, Outer};
+use crate::conv::panels::Panels;
+use crate::conv::partial_sums::{self, Cut};
+use crate::conv::scratch;
+use crate::{MapMut, MapRef, Window, parallel};
 
 /// Values of the input map that a chunk of positions should read at most, so that they stay in the second-level cache.
 const CHUNK_VALUES: usize = 64 * 1024;
 
-/// Gradient of [`forward`](super::forward)'s sums with respect to the weight `[O, I, k, k]`: `dw += ...`.
-///
-/// `x` is `[B, H, W, I]`, `dy` is `[B, H', W', O]`. The sums over positions are cut by the number of threads; the same
-/// number gives the same bits.
-///
-/// # Panics
-/// When the sizes of the maps, the weight and the window do not fit, or the kernel side is above
-/// [`MAX_KERNEL`](super::MAX_KERNEL).
-pub fn backward_weight(isa: Isa, x: MapRef, dy: MapRef, window: &Window, dw_oihw: &mut [f32]) {
-    backward_weight_with(micro_kernels(isa), x, dy, window, dw_oihw);
-}
-
-pub(super) fn backward_weight_with(
+/// The gradient of the weight `[O, I, k, k]`: `dw += ...`. The same number of threads gives the same bits.
+pub(in crate::conv) fn backward_weight(
     kernels: &'static MicroKernels,
     x: MapRef,
     dy: MapRef,
@@ -39,37 +29,13 @@ pub(super) fn backward_weight_with(
     let panels = Panels::new(dy.channels(), kernels);
     let task = WeightGradient { kernels, x, dy, panels, depth, grids: Grid::forward(window, x) };
     let cut = Cut::new(panels.count());
-    let len = depth * panels.total_width();
-    with(&SUMS, |sums| {
-        sums.clear();
-        sums.resize(cut.positions * len, 0.0);
-        // A row for each range of positions; in it the panels follow each other.
-        let mut sums = MapMut::dense(sums, len);
-        parallel::run(cut.positions * cut.panels, |part| {
-            // SAFETY: no other part has the same positions and panels.
-            unsafe { task.run(cut, part, &sums) }
-        });
-        add_up(&mut sums);
-        task.unpack(sums.row(0), dw_oihw);
-    });
-}
-
-/// How the work is cut into parts: by positions, which are summed apart and added up in order, and by panels.
-#[derive(Debug, Clone, Copy)]
-struct Cut {
-    positions: usize,
-    panels: usize,
-}
-
-impl Cut {
-    fn new(panels: usize) -> Self {
-        let threads = parallel::threads();
-        if panels.is_multiple_of(threads) || panels >= 4 * threads {
-            Cut { positions: 1, panels: threads }
-        } else {
-            Cut { positions: threads, panels: 1 }
-        }
-    }
+    partial_sums::with_sums(
+        cut,
+        depth * panels.total_width(),
+        // SAFETY: no other part has the same range of positions and panels.
+        |part, sums| unsafe { task.run(cut, part, sums) },
+        |sums| task.unpack(sums, dw_oihw),
+    );
 }
 
 struct WeightGradient<'a> {
@@ -92,7 +58,7 @@ impl WeightGradient<'_> {
         let range = part / cut.panels;
         let sums = sums.as_mut_ptr().wrapping_add(range * sums.stride());
         let length = (CHUNK_VALUES / self.x.channels()).clamp(64, 512);
-        with(&CHUNK, |chunk| {
+        scratch::with(&CHUNK, |chunk| {
             for grid in &self.grids {
                 let positions = parallel::part(grid.positions(), cut.positions, 1, range);
                 let mut place = grid.place(positions.start);
@@ -149,22 +115,6 @@ impl WeightGradient<'_> {
     }
 }
 
-/// Adds all rows to the first, in order.
-fn add_up(sums: &mut MapMut) {
-    let (rows, len) = (sums.positions(), sums.channels());
-    let parts = parallel::threads();
-    let sums = &*sums;
-    parallel::run(if rows > 1 { parts } else { 0 }, |part| {
-        let range = parallel::part(len, parts, 16, part);
-        // SAFETY: every part has its own range of values of the first row.
-        let first =
-            unsafe { std::slice::from_raw_parts_mut(sums.as_mut_ptr().add(range.start), range.len()) };
-        for row in 1..rows {
-            first.iter_mut().zip(&sums.row(row)[range.clone()]).for_each(|(first, other)| *first += other);
-        }
-    });
-}
-
 /// A chunk of positions, made ready for the micro-kernels.
 #[derive(Default)]
 struct Chunk {
@@ -212,13 +162,5 @@ impl Chunk {
 }
 
 thread_local! {
-    static SUMS: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
     static CHUNK: Cell<Chunk> = Cell::default();
-}
-
-/// Lends a thread's buffer, so that calls reuse its memory.
-fn with<T: Default>(buffer: &'static LocalKey<Cell<T>>, work: impl FnOnce(&mut T)) {
-    let mut value = buffer.take();
-    work(&mut value);
-    buffer.set(value);
 }

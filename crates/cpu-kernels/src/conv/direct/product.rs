@@ -6,8 +6,8 @@
 use std::ops::Range;
 
 use super::grid::{Grid, MAX_TAPS};
-use super::micro::{MAX_ROWS, MicroKernels, Product, Start};
-use super::pack::Panels;
+use crate::conv::micro::{MAX_ROWS, MicroKernels, Product, Start};
+use crate::conv::panels::Panels;
 use crate::{Activation, MapMut, MapRef, parallel};
 
 /// Bytes of packed weights that are kept in the second-level cache while rows stream past.

@@ -3,48 +3,9 @@
 use std::ops::Range;
 
 use super::grid::{MAX_KERNEL, phase_taps};
-use super::micro::{MicroKernels, micro_kernels};
 use crate::Isa;
-
-/// How the columns of a matrix are cut into panels: full ones, and a last one that may be one vector wide.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Panels {
-    /// Columns of the matrix.
-    pub(super) columns: usize,
-    lanes: usize,
-    full: usize,
-}
-
-impl Panels {
-    pub(super) fn new(columns: usize, kernels: &MicroKernels) -> Self {
-        Panels { columns, lanes: kernels.lanes, full: kernels.width() }
-    }
-
-    /// Number of panels.
-    pub(super) fn count(&self) -> usize {
-        self.columns.div_ceil(self.full)
-    }
-
-    /// Values of a row of all panels together.
-    pub(super) fn total_width(&self) -> usize {
-        self.columns.next_multiple_of(self.lanes)
-    }
-
-    /// Values of a row of all panels before this one.
-    pub(super) fn start(&self, panel: usize) -> usize {
-        panel * self.full
-    }
-
-    /// Values of a row of a panel.
-    pub(super) fn width(&self, panel: usize) -> usize {
-        self.full.min(self.total_width() - self.start(panel))
-    }
-
-    /// Columns of the matrix in a range of panels.
-    pub(super) fn columns(&self, panels: Range<usize>) -> Range<usize> {
-        self.start(panels.start).min(self.columns)..self.start(panels.end).min(self.columns)
-    }
-}
+use crate::conv::micro::MicroKernels;
+use crate::conv::panels::Panels;
 
 /// A weight `[O, I, k, k]` with the sizes it was made for.
 #[derive(Debug, Clone, Copy)]
@@ -66,32 +27,19 @@ impl Shape {
 ///
 /// `[panel][ky][kx][in channel][out channel of the panel]`, padded with zeros to whole vectors.
 #[derive(Debug)]
-pub struct PackedWeight {
-    pub(super) kernels: &'static MicroKernels,
-    pub(super) isa: Isa,
-    pub(super) panels: Panels,
-    pub(super) data: Vec<f32>,
+pub(in crate::conv) struct Weight {
+    pub(in crate::conv) kernels: &'static MicroKernels,
+    pub(in crate::conv) isa: Isa,
+    pub(in crate::conv) panels: Panels,
+    pub(in crate::conv) data: Vec<f32>,
     /// What padding reads: as many zeros as a kernel row has values.
-    pub(super) zeros: Vec<f32>,
+    pub(in crate::conv) zeros: Vec<f32>,
     shape: Shape,
 }
 
-impl PackedWeight {
-    /// Packs a weight `[O, I, k, k]` for an instruction set.
-    ///
-    /// # Panics
-    /// When the length is not `O * I * k * k` or `k` is above [`MAX_KERNEL`].
-    pub fn new(
-        isa: Isa,
-        weight_oihw: &[f32],
-        out_channels: usize,
-        in_channels: usize,
-        kernel: usize,
-    ) -> Self {
-        Self::with(micro_kernels(isa), isa, weight_oihw, out_channels, in_channels, kernel)
-    }
-
-    pub(super) fn with(
+impl Weight {
+    /// Packs a weight `[O, I, k, k]`.
+    pub(in crate::conv) fn new(
         kernels: &'static MicroKernels,
         isa: Isa,
         weight_oihw: &[f32],
@@ -104,16 +52,13 @@ impl PackedWeight {
         let depth = shape.in_channels * shape.kernel * shape.kernel;
         let data = vec![0.0; depth * panels.total_width()];
         let zeros = vec![0.0; shape.kernel * shape.in_channels];
-        let mut packed = PackedWeight { kernels, isa, panels, data, zeros, shape };
+        let mut packed = Weight { kernels, isa, panels, data, zeros, shape };
         packed.repack(weight_oihw);
         packed
     }
 
     /// Takes new values of the same shape. Allocates nothing.
-    ///
-    /// # Panics
-    /// As [`PackedWeight::new`].
-    pub fn repack(&mut self, weight_oihw: &[f32]) {
+    pub(in crate::conv) fn repack(&mut self, weight_oihw: &[f32]) {
         self.shape.check(weight_oihw);
         let Shape { in_channels, kernel, .. } = self.shape;
         let (taps, depth) = (kernel * kernel, in_channels * kernel * kernel);
@@ -124,7 +69,7 @@ impl PackedWeight {
     }
 
     /// Output and input channels and the kernel side.
-    pub(super) fn sizes(&self) -> [usize; 3] {
+    pub(in crate::conv) fn sizes(&self) -> [usize; 3] {
         [self.shape.out_channels, self.shape.in_channels, self.shape.kernel]
     }
 }
@@ -134,38 +79,21 @@ impl PackedWeight {
 /// With stride `s` the input positions fall into `s * s` phases (their rests when divided by `s`) that meet different
 /// taps; phase after phase, each as `[panel][tap][out channel][in channel of the panel]`.
 #[derive(Debug)]
-pub struct PackedTransposed {
-    pub(super) kernels: &'static MicroKernels,
-    pub(super) isa: Isa,
-    pub(super) panels: Panels,
-    pub(super) data: Vec<f32>,
+pub(in crate::conv) struct Transposed {
+    pub(in crate::conv) kernels: &'static MicroKernels,
+    pub(in crate::conv) isa: Isa,
+    pub(in crate::conv) panels: Panels,
+    pub(in crate::conv) data: Vec<f32>,
     /// What padding reads: as many zeros as there are output channels.
-    pub(super) zeros: Vec<f32>,
+    pub(in crate::conv) zeros: Vec<f32>,
     shape: Shape,
     stride: usize,
     pads: [usize; 2],
 }
 
-impl PackedTransposed {
-    /// Packs a weight `[O, I, k, k]` for an instruction set and for windows with this stride and padding.
-    ///
-    /// # Panics
-    /// When the length is not `O * I * k * k` or `k` is above [`MAX_KERNEL`].
-    pub fn new(
-        isa: Isa,
-        weight_oihw: &[f32],
-        out_channels: usize,
-        in_channels: usize,
-        kernel: usize,
-        stride: usize,
-        pad_top: usize,
-        pad_left: usize,
-    ) -> Self {
-        let pads = [pad_top, pad_left];
-        Self::with(micro_kernels(isa), isa, weight_oihw, out_channels, in_channels, kernel, stride, pads)
-    }
-
-    pub(super) fn with(
+impl Transposed {
+    /// Packs a weight `[O, I, k, k]` for windows with this stride and padding.
+    pub(in crate::conv) fn new(
         kernels: &'static MicroKernels,
         isa: Isa,
         weight_oihw: &[f32],
@@ -180,16 +108,13 @@ impl PackedTransposed {
         let depth = shape.out_channels * shape.kernel * shape.kernel;
         let data = vec![0.0; depth * panels.total_width()];
         let zeros = vec![0.0; shape.out_channels];
-        let mut packed = PackedTransposed { kernels, isa, panels, data, zeros, shape, stride, pads };
+        let mut packed = Transposed { kernels, isa, panels, data, zeros, shape, stride, pads };
         packed.repack(weight_oihw);
         packed
     }
 
     /// Takes new values of the same shape. Allocates nothing.
-    ///
-    /// # Panics
-    /// As [`PackedTransposed::new`].
-    pub fn repack(&mut self, weight_oihw: &[f32]) {
+    pub(in crate::conv) fn repack(&mut self, weight_oihw: &[f32]) {
         self.shape.check(weight_oihw);
         let Shape { out_channels, in_channels, kernel } = self.shape;
         for [y, x] in phases(self.stride) {
@@ -210,7 +135,7 @@ impl PackedTransposed {
     }
 
     /// Where the values of a phase lie.
-    pub(super) fn range(&self, phase: [usize; 2]) -> Range<usize> {
+    pub(in crate::conv) fn range(&self, phase: [usize; 2]) -> Range<usize> {
         let len = |[y, x]: [usize; 2]| {
             self.taps(0, y).count()
                 * self.taps(1, x).count()
@@ -222,14 +147,14 @@ impl PackedTransposed {
     }
 
     /// Output and input channels, the kernel side, the stride, padding above and to the left.
-    pub(super) fn sizes(&self) -> [usize; 6] {
+    pub(in crate::conv) fn sizes(&self) -> [usize; 6] {
         let Shape { out_channels, in_channels, kernel } = self.shape;
         [out_channels, in_channels, kernel, self.stride, self.pads[0], self.pads[1]]
     }
 }
 
 /// The phases `(y, x)` of a stride.
-pub(super) fn phases(stride: usize) -> impl Iterator<Item = [usize; 2]> {
+pub(in crate::conv) fn phases(stride: usize) -> impl Iterator<Item = [usize; 2]> {
     (0..stride * stride).map(move |phase| [phase / stride, phase % stride])
 }
 

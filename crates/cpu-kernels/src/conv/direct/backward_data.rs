@@ -1,23 +1,16 @@
 //! The gradient of a convolution's input.
 
 use super::grid::Grid;
-use super::pack::{PackedTransposed, phases};
+use super::pack::{Transposed, phases};
 use super::product::{Cut, RowsTimesPanels};
 use crate::{Activation, Isa, MapMut, MapRef, Window, parallel};
 
-/// Gradient of [`forward`](super::forward)'s sums with respect to `x`: `dx += ...` if `accumulate`, else every value of
-/// `dx` is overwritten.
-///
-/// `dy` is `[B, H', W', O]`, `dx` is `[B, H, W, I]`. Each phase of the stride is an ordinary product with its own taps,
-/// so that no zeros are multiplied.
-///
-/// # Panics
-/// When the sizes of the maps, the weight and the window do not fit, or the weight was packed for another instruction
-/// set.
-pub fn backward_data(
+/// The gradient of `x`: added to `dx` if `accumulate`, else written. Each phase of the stride is an ordinary product
+/// with its own taps, so that no zeros are multiplied.
+pub(in crate::conv) fn backward_data(
     isa: Isa,
     dy: MapRef,
-    weight: &PackedTransposed,
+    weight: &Transposed,
     window: &Window,
     accumulate: bool,
     dx: &mut MapMut,

@@ -1,0 +1,176 @@
+//! Which algorithm a convolution runs on, and the weights packed for it.
+
+use super::micro::micro_kernels;
+use super::{Epilogue, direct, winograd};
+use crate::{Isa, MapMut, MapRef, Window};
+
+/// Channels from which on the transforms of minimal filtering cost less than the multiplications they save.
+const FEWEST_CHANNELS: usize = 16;
+
+/// Products of input and output channels up to which they do: more weights, four times as many by point, are read from
+/// farther away than the few tiles of the maps that such layers have can pay for.
+const MOST_PRODUCTS: usize = 128 * 128;
+
+/// True for a convolution that takes fewer multiplications.
+fn is_minimal(outputs: usize, inputs: usize, kernel: usize, stride: usize) -> bool {
+    kernel == winograd::TAPS
+        && stride == 1
+        && outputs.min(inputs) >= FEWEST_CHANNELS
+        && outputs * inputs <= MOST_PRODUCTS
+}
+
+/// The weight of a convolution, packed for [`forward`].
+#[derive(Debug)]
+pub struct PackedWeight(pub(super) Packed<direct::Weight>);
+
+/// The weight of a convolution, packed for [`backward_data`].
+#[derive(Debug)]
+pub struct PackedTransposed(pub(super) Packed<direct::Transposed>);
+
+/// A weight in the form that its algorithm reads.
+#[derive(Debug)]
+pub(super) enum Packed<D> {
+    Direct(D),
+    Winograd(winograd::Weight),
+}
+
+impl PackedWeight {
+    /// Packs a weight `[O, I, k, k]` for an instruction set and a stride.
+    ///
+    /// # Panics
+    /// When the length is not `O * I * k * k` or `k` is above [`MAX_KERNEL`](super::MAX_KERNEL).
+    pub fn new(
+        isa: Isa,
+        weight_oihw: &[f32],
+        out_channels: usize,
+        in_channels: usize,
+        kernel: usize,
+        stride: usize,
+    ) -> Self {
+        let kernels = micro_kernels(isa);
+        PackedWeight(if is_minimal(out_channels, in_channels, kernel, stride) {
+            let channels = [out_channels, in_channels];
+            Packed::Winograd(winograd::Weight::new(kernels, isa, weight_oihw, channels, false))
+        } else {
+            Packed::Direct(direct::Weight::new(kernels, isa, weight_oihw, out_channels, in_channels, kernel))
+        })
+    }
+
+    /// Takes new values of the same shape. Allocates nothing.
+    ///
+    /// # Panics
+    /// As [`PackedWeight::new`].
+    pub fn repack(&mut self, weight_oihw: &[f32]) {
+        match &mut self.0 {
+            Packed::Direct(weight) => weight.repack(weight_oihw),
+            Packed::Winograd(weight) => weight.repack(weight_oihw),
+        }
+    }
+}
+
+impl PackedTransposed {
+    /// Packs a weight `[O, I, k, k]` for an instruction set and for windows with this stride and padding.
+    ///
+    /// # Panics
+    /// When the length is not `O * I * k * k` or `k` is above [`MAX_KERNEL`](super::MAX_KERNEL).
+    pub fn new(
+        isa: Isa,
+        weight_oihw: &[f32],
+        out_channels: usize,
+        in_channels: usize,
+        kernel: usize,
+        stride: usize,
+        pad_top: usize,
+        pad_left: usize,
+    ) -> Self {
+        let kernels = micro_kernels(isa);
+        PackedTransposed(if is_minimal(out_channels, in_channels, kernel, stride) {
+            let channels = [out_channels, in_channels];
+            Packed::Winograd(winograd::Weight::new(kernels, isa, weight_oihw, channels, true))
+        } else {
+            let pads = [pad_top, pad_left];
+            Packed::Direct(direct::Transposed::new(
+                kernels,
+                isa,
+                weight_oihw,
+                out_channels,
+                in_channels,
+                kernel,
+                stride,
+                pads,
+            ))
+        })
+    }
+
+    /// Takes new values of the same shape. Allocates nothing.
+    ///
+    /// # Panics
+    /// As [`PackedTransposed::new`].
+    pub fn repack(&mut self, weight_oihw: &[f32]) {
+        match &mut self.0 {
+            Packed::Direct(weight) => weight.repack(weight_oihw),
+            Packed::Winograd(weight) => weight.repack(weight_oihw),
+        }
+    }
+}
+
+/// Dense convolution: `y = activation(conv(x, weight) + bias) + residual`.
+///
+/// `x` is `[B, H, W, I]`, `y` is `[B, H', W', O]`. The value of an output does not depend on the number of threads.
+///
+/// # Panics
+/// When the sizes of the maps, the weight, the window and the epilogue do not fit, or the weight was packed for another
+/// instruction set or stride.
+pub fn forward(
+    isa: Isa,
+    x: MapRef,
+    weight: &PackedWeight,
+    window: &Window,
+    epilogue: &Epilogue,
+    y: &mut MapMut,
+) {
+    epilogue.check(y.positions(), y.channels());
+    match &weight.0 {
+        Packed::Direct(weight) => direct::forward(isa, x, weight, window, epilogue, y),
+        Packed::Winograd(weight) => winograd::forward(isa, x, weight, window, epilogue, y),
+    }
+}
+
+/// Gradient of [`forward`]'s sums with respect to `x`: `dx += ...` if `accumulate`, else every value of `dx` is
+/// overwritten.
+///
+/// `dy` is `[B, H', W', O]`, `dx` is `[B, H, W, I]`.
+///
+/// # Panics
+/// When the sizes of the maps, the weight and the window do not fit, or the weight was packed for another instruction
+/// set, stride or padding.
+pub fn backward_data(
+    isa: Isa,
+    dy: MapRef,
+    weight: &PackedTransposed,
+    window: &Window,
+    accumulate: bool,
+    dx: &mut MapMut,
+) {
+    match &weight.0 {
+        Packed::Direct(weight) => direct::backward_data(isa, dy, weight, window, accumulate, dx),
+        Packed::Winograd(weight) => winograd::backward_data(isa, dy, weight, window, accumulate, dx),
+    }
+}
+
+/// Gradient of [`forward`]'s sums with respect to the weight `[O, I, k, k]`: `dw += ...`.
+///
+/// `x` is `[B, H, W, I]`, `dy` is `[B, H', W', O]`. The sums over positions are cut by the number of threads; the same
+/// number gives the same bits.
+///
+/// # Panics
+/// When the sizes of the maps, the weight and the window do not fit, or the kernel side is above
+/// [`MAX_KERNEL`](super::MAX_KERNEL).
+pub fn backward_weight(isa: Isa, x: MapRef, dy: MapRef, window: &Window, dw_oihw: &mut [f32]) {
+    let kernels = micro_kernels(isa);
+    if is_minimal(dy.channels(), x.channels(), window.kernel, window.stride) {
+        winograd::backward_weight(kernels, isa, x, dy, window, dw_oihw);
+    } else {
+        direct::backward_weight(kernels, x, dy, window, dw_oihw);
+    }
+}

@@ -1,0 +1,47 @@
+//! The convolution itself.
+
+use super::grid::Grid;
+use super::pack::Weight;
+use super::product::{Cut, RowsTimesPanels};
+use crate::conv::Epilogue;
+use crate::{Isa, MapMut, MapRef, Window, parallel};
+
+/// `y = activation(conv(x, weight) + bias) + residual`. The sum of an output runs over kernel rows, kernel columns and
+/// input channels in order, whatever the number of threads.
+pub(in crate::conv) fn forward(
+    isa: Isa,
+    x: MapRef,
+    weight: &Weight,
+    window: &Window,
+    epilogue: &Epilogue,
+    y: &mut MapMut,
+) {
+    assert_eq!(isa, weight.isa, "the weight is packed for {}", weight.isa.name());
+    assert_eq!(
+        [y.channels(), x.channels(), window.kernel],
+        weight.sizes(),
+        "output channels, input channels, kernel"
+    );
+    assert_eq!([x.positions(), y.positions()], [window.in_positions(), window.out_positions()], "positions");
+
+    let product = RowsTimesPanels {
+        kernels: weight.kernels,
+        input: x,
+        zeros: &weight.zeros,
+        panels: weight.panels,
+        weight: &weight.data,
+        bias: epilogue.bias,
+        activation: epilogue.activation,
+        residual: epilogue.residual,
+        accumulate: false,
+    };
+    let grids = Grid::forward(window, x);
+    let cut = Cut::new(y.positions(), weight.kernels, &weight.panels);
+    let y = &*y;
+    parallel::run(cut.parts(), |part| {
+        for grid in &grids {
+            // SAFETY: the grids have no output in common, nor have the parts of a grid.
+            unsafe { product.run(grid, y, cut, part) };
+        }
+    });
+}

@@ -1,0 +1,15 @@
+//! The plain sum: matrix products whose left matrix exists only as addresses of map rows, computed block by block in
+//! registers.
+
+mod backward_data;
+mod backward_weight;
+mod forward;
+mod grid;
+mod pack;
+mod product;
+
+pub(super) use backward_data::backward_data;
+pub(super) use backward_weight::backward_weight;
+pub(super) use forward::forward;
+pub use grid::MAX_KERNEL;
+pub(super) use pack::{Transposed, Weight};

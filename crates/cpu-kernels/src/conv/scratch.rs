@@ -1,0 +1,15 @@
+//! Memory that a thread keeps from call to call, so that kernels allocate nothing once they have run.
+
+use std::cell::Cell;
+use std::thread::LocalKey;
+
+/// Lends a thread's buffer. A call within `work` would get an empty one.
+pub(super) fn with<T: Default, R>(
+    buffer: &'static LocalKey<Cell<T>>,
+    work: impl FnOnce(&mut T) -> R,
+) -> R {
+    let mut value = buffer.take();
+    let result = work(&mut value);
+    buffer.set(value);
+    result
+}
