@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::hint::black_box;
 
 use benches::shapes::{ConvShape, DENSE};
-use cpu_kernels::conv::{Epilogue, PackedTransposed, PackedWeight, backward_data, backward_weight, forward};
+use cpu_kernels::conv::{Fused, PackedTransposed, PackedWeight, backward_data, backward_weight, forward};
 use cpu_kernels::reference::{activation as plain_activation, conv as plain};
 use cpu_kernels::{Activation, Isa, MapMut, MapRef, Window};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -125,7 +125,7 @@ fn forwards(c: &mut Criterion) {
                 y.into_iter().map(|y| plain_activation::activate(activation, y)).collect()
             },
             |case, y| {
-                let epilogue = Epilogue { bias: None, activation, residual: None };
+                let epilogue = Fused { bias: None, activation, residual: None };
                 let mut y = MapMut::dense(y, case.shape.outputs);
                 forward(Isa::best(), case.x(), &case.packed, &case.window, &epilogue, &mut y);
             },

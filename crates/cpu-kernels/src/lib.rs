@@ -19,6 +19,7 @@ pub mod peak;
 pub mod pool;
 pub mod reference;
 mod rows;
+mod team;
 #[cfg(test)]
 mod test_maps;
 #[cfg(test)]

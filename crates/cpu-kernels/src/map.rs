@@ -209,6 +209,12 @@ impl<'a> MapRef<'a> {
         unsafe { std::slice::from_raw_parts(self.start.add(position * self.stride), self.channels) }
     }
 
+    /// Rows `range` as a map of their own.
+    pub fn part(&self, range: std::ops::Range<usize>) -> MapRef<'a> {
+        assert!(range.start <= range.end && range.end <= self.positions, "rows {range:?}");
+        MapRef { start: self.start.wrapping_add(range.start * self.stride), positions: range.len(), ..*self }
+    }
+
     /// Address of the first value, for kernels.
     #[inline(always)]
     pub fn as_ptr(&self) -> *const f32 {
@@ -290,12 +296,26 @@ impl<'a> MapMut<'a> {
     /// No two maps made this way that live at the same time may share a row, nor may the rows be read meanwhile.
     #[allow(clippy::mut_from_ref)]
     pub unsafe fn part(&self, range: std::ops::Range<usize>) -> MapMut<'_> {
-        assert!(range.start <= range.end && range.end <= self.positions);
+        // SAFETY: passed on to the caller.
+        unsafe { self.block(range, 0..self.channels) }
+    }
+
+    /// Some channels of rows `range` as a map of their own, from a shared borrow.
+    ///
+    /// # Safety
+    /// As [`MapMut::part`], for these channels of the rows.
+    #[allow(clippy::mut_from_ref)]
+    pub(crate) unsafe fn block(
+        &self,
+        range: std::ops::Range<usize>,
+        channels: std::ops::Range<usize>,
+    ) -> MapMut<'_> {
+        assert!(range.start <= range.end && range.end <= self.positions, "rows {range:?}");
+        assert!(channels.start <= channels.end && channels.end <= self.channels, "channels {channels:?}");
         MapMut {
-            // SAFETY: `range` lies inside the map.
-            start: unsafe { self.start.add(range.start * self.stride) },
+            start: self.start.wrapping_add(range.start * self.stride + channels.start),
             positions: range.len(),
-            channels: self.channels,
+            channels: channels.len(),
             stride: self.stride,
             life: PhantomData,
         }

@@ -158,6 +158,98 @@ impl<const N: usize, const FMA: bool> Vector for Lanes<N, FMA> {
     }
 }
 
+/// Several vectors that go through a long computation side by side: each step is done for all of them before the next,
+/// so that the steps of one fill the time that those of another take.
+#[derive(Clone, Copy)]
+pub(crate) struct Several<V, const N: usize>(pub(crate) [V; N]);
+
+impl<V: Vector, const N: usize> Several<V, N> {
+    #[inline(always)]
+    fn with(self, other: Self, f: impl Fn(V, V) -> V) -> Self {
+        let mut result = self.0;
+        for index in 0..N {
+            result[index] = f(self.0[index], other.0[index]);
+        }
+        Several(result)
+    }
+}
+
+impl<V: Vector, const N: usize> Vector for Several<V, N> {
+    const LANES: usize = N * V::LANES;
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        // SAFETY: the caller's promise, as in the functions below.
+        Several([unsafe { V::splat(value) }; N])
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: as above.
+        Several(std::array::from_fn(|index| unsafe { V::load(from.add(index * V::LANES)) }))
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        for index in 0..N {
+            // SAFETY: as above.
+            unsafe { self.0[index].store(to.add(index * V::LANES)) }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(self, factor: Self, term: Self) -> Self {
+        let mut sum = term.0;
+        for index in 0..N {
+            // SAFETY: as above.
+            sum[index] = unsafe { self.0[index].mul_add(factor.0[index], sum[index]) };
+        }
+        Several(sum)
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        // SAFETY: as above.
+        self.with(other, |a, b| unsafe { a.add(b) })
+    }
+
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        // SAFETY: as above.
+        self.with(other, |a, b| unsafe { a.sub(b) })
+    }
+
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        // SAFETY: as above.
+        self.with(other, |a, b| unsafe { a.mul(b) })
+    }
+
+    #[inline(always)]
+    unsafe fn div(self, other: Self) -> Self {
+        // SAFETY: as above.
+        self.with(other, |a, b| unsafe { a.div(b) })
+    }
+
+    #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        // SAFETY: as above.
+        self.with(other, |a, b| unsafe { a.max(b) })
+    }
+
+    #[inline(always)]
+    unsafe fn min(self, other: Self) -> Self {
+        // SAFETY: as above.
+        self.with(other, |a, b| unsafe { a.min(b) })
+    }
+
+    #[inline(always)]
+    unsafe fn two_to_low_bits(self) -> Self {
+        // SAFETY: as above.
+        self.with(self, |a, _| unsafe { a.two_to_low_bits() })
+    }
+}
+
 /// Implements [`Vector`] with one intrinsic a function; first the list of those of two vectors, then what makes a
 /// power of two.
 #[cfg(target_arch = "x86_64")]

@@ -24,6 +24,11 @@ impl Consumers {
         self.needed[id.0]
     }
 
+    /// The readers of the node's value.
+    pub(crate) fn of(&self, id: NodeId) -> &[NodeId] {
+        &self.users[id.0]
+    }
+
     /// The one reader of the node's value, if there is exactly one and the value is not asked for from outside.
     pub(crate) fn sole(&self, id: NodeId) -> Option<NodeId> {
         match self.users[id.0][..] {

@@ -1,7 +1,7 @@
 //! Which algorithm a convolution runs on, and the weights packed for it.
 
 use super::micro::micro_kernels;
-use super::{Epilogue, direct, winograd};
+use super::{Fused, direct, winograd};
 use crate::{Isa, MapMut, MapRef, Window};
 
 /// Channels from which on the transforms of minimal filtering cost less than the multiplications they save.
@@ -114,25 +114,25 @@ impl PackedTransposed {
     }
 }
 
-/// Dense convolution: `y = activation(conv(x, weight) + bias) + residual`.
+/// Dense convolution: `y = activation(conv(x * gate, weight) + bias) + residual`.
 ///
 /// `x` is `[B, H, W, I]`, `y` is `[B, H', W', O]`. The value of an output does not depend on the number of threads.
 ///
 /// # Panics
-/// When the sizes of the maps, the weight, the window and the epilogue do not fit, or the weight was packed for another
-/// instruction set or stride.
+/// When the sizes of the maps, the weight, the window and what is fused do not fit, the weight was packed for another
+/// instruction set or stride, or a gate is given to a convolution that is not pointwise.
 pub fn forward(
     isa: Isa,
     x: MapRef,
     weight: &PackedWeight,
     window: &Window,
-    epilogue: &Epilogue,
+    fused: &Fused,
     y: &mut MapMut,
 ) {
-    epilogue.check(y.positions(), y.channels());
+    fused.check([window.batch, x.channels()], [y.positions(), y.channels()]);
     match &weight.0 {
-        Packed::Direct(weight) => direct::forward(isa, x, weight, window, epilogue, y),
-        Packed::Winograd(weight) => winograd::forward(isa, x, weight, window, epilogue, y),
+        Packed::Direct(weight) => direct::forward(isa, x, weight, window, fused, y),
+        Packed::Winograd(weight) => winograd::forward(isa, x, weight, window, fused, y),
     }
 }
 

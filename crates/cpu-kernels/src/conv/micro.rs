@@ -9,7 +9,7 @@ use std::arch::x86_64::{__m256, __m512};
 use crate::activation::{Activation, activate_vector, for_constant};
 #[cfg(test)]
 use crate::vector::Lanes;
-use crate::vector::{Four, Vector, unroll};
+use crate::vector::{Four, Several, Vector, unroll};
 use crate::{Isa, IsaKind};
 
 /// Values of the widest vector.
@@ -24,6 +24,9 @@ pub(super) const MAX_WIDTH: usize = PANEL_VECTORS * MAX_LANES;
 /// Rows of the tallest block.
 pub(super) const MAX_ROWS: usize = 12;
 
+/// Vectors of sums that go through the activation side by side.
+const ACTIVATED: usize = 4;
+
 /// What the sums of a [`Product`] start from.
 #[derive(Clone, Copy)]
 pub(super) enum Start {
@@ -33,6 +36,17 @@ pub(super) enum Start {
     Bias(*const f32),
     /// What the output holds.
     Output,
+}
+
+impl Start {
+    /// The initial sums from a column on.
+    #[inline(always)]
+    fn at(self, column: usize) -> Self {
+        match self {
+            Start::Bias(bias) => Start::Bias(bias.wrapping_add(column)),
+            other => other,
+        }
+    }
 }
 
 /// `out[m][n] = activation(start + sum over taps t and channels c of rows[t][m][c] * panel[t][c][n]) + residual[m][n]`.
@@ -55,6 +69,28 @@ pub(super) struct Product<'a> {
     pub(super) columns: usize,
 }
 
+/// A [`Product`] of one tap over neighbouring rows and panels: row by row of the left matrix, panel by panel.
+pub(super) struct Pointwise {
+    /// The first row that is read, and the distance from row to row.
+    pub(super) x: (*const f32, usize),
+    /// Blocks of `M` rows.
+    pub(super) blocks: usize,
+    /// Values read of each row.
+    pub(super) channels: usize,
+    /// Packed weights, `[panel][channels][V * LANES]`.
+    pub(super) panel: *const f32,
+    /// Columns that exist: of several panels, the last of which may have padding.
+    pub(super) columns: usize,
+    /// Initial sums of the first panel; those of others follow.
+    pub(super) start: Start,
+    /// Applied to the sums.
+    pub(super) activation: Activation,
+    /// First row that is added last, and the distance from row to row.
+    pub(super) residual: Option<(*const f32, usize)>,
+    /// The first output row, and the distance from row to row.
+    pub(super) out: (*mut f32, usize),
+}
+
 /// `sums[m][n] += sum over positions p of rows[p][channel + m] * panel[p][n]`.
 pub(super) struct Outer<'a> {
     /// Addresses of input rows, one a position.
@@ -70,6 +106,9 @@ pub(super) struct Outer<'a> {
 /// Runs a [`Product`]. Safety: every address is valid as described there, for the `M` and `V` of the kernel.
 pub(super) type ProductKernel = unsafe fn(&Product);
 
+/// Runs a [`Pointwise`]. Safety: as for [`ProductKernel`].
+pub(super) type PointwiseKernel = unsafe fn(&Pointwise);
+
 /// Runs an [`Outer`]. Safety: as for [`ProductKernel`].
 pub(super) type OuterKernel = unsafe fn(&Outer);
 
@@ -80,6 +119,8 @@ pub(super) struct MicroKernels {
     pub(super) lanes: usize,
     /// `[M - 1][V - 1]`, for every number of rows `M` and vectors `V`.
     products: &'static [[ProductKernel; PANEL_VECTORS]],
+    /// As `products`.
+    pointwise: &'static [[PointwiseKernel; PANEL_VECTORS]],
     /// As `products`.
     outers: &'static [[OuterKernel; PANEL_VECTORS]],
 }
@@ -100,6 +141,11 @@ impl MicroKernels {
         self.products[rows - 1][width / self.lanes - 1]
     }
 
+    /// The kernel for blocks of `rows` rows and panels of `width` columns.
+    pub(super) fn pointwise(&self, rows: usize, width: usize) -> PointwiseKernel {
+        self.pointwise[rows - 1][width / self.lanes - 1]
+    }
+
     /// The kernel for blocks of `rows` channels and `width` columns.
     pub(super) fn outer(&self, rows: usize, width: usize) -> OuterKernel {
         self.outers[rows - 1][width / self.lanes - 1]
@@ -115,6 +161,11 @@ macro_rules! micro_kernels {
             unsafe { product::<$simd, M, V>(task) }
         }
         $(#[target_feature(enable = $feature)])?
+        unsafe fn pointwise_kernel<const M: usize, const V: usize>(task: &Pointwise) {
+            // SAFETY: passed on to the caller.
+            unsafe { pointwise::<$simd, M, V>(task) }
+        }
+        $(#[target_feature(enable = $feature)])?
         unsafe fn outer_kernel<const M: usize, const V: usize>(task: &Outer) {
             // SAFETY: passed on to the caller.
             unsafe { outer::<$simd, M, V>(task) }
@@ -122,6 +173,7 @@ macro_rules! micro_kernels {
         MicroKernels {
             lanes: <$simd as Vector>::LANES,
             products: &[$([product_kernel::<$rows, 1>, product_kernel::<$rows, 2>]),*],
+            pointwise: &[$([pointwise_kernel::<$rows, 1>, pointwise_kernel::<$rows, 2>]),*],
             outers: &[$([outer_kernel::<$rows, 1>, outer_kernel::<$rows, 2>]),*],
         }
     }};
@@ -151,54 +203,122 @@ pub(super) fn micro_kernels(isa: Isa) -> &'static MicroKernels {
 unsafe fn product<S: Vector, const M: usize, const V: usize>(task: &Product) {
     // SAFETY: the caller vouches for the instruction set and for all addresses.
     unsafe {
-        let mut sums = [[S::splat(0.0); V]; M];
-        start::<S, M, V>(task, &mut sums);
+        let out = |m: usize| *task.out.get_unchecked(m);
+        let mut sums = start::<S, M, V>(task.start, out, task.columns);
         let mut weight = task.panel;
         for rows in task.rows.chunks_exact(M) {
-            for c in 0..task.channels {
-                let mut w = [S::splat(0.0); V];
-                for v in 0..V {
-                    w[v] = S::load(weight.add(v * S::LANES));
-                }
-                for m in 0..M {
-                    let x = S::splat(*rows.get_unchecked(m).add(c));
-                    for v in 0..V {
-                        sums[m][v] = x.mul_add(w[v], sums[m][v]);
-                    }
-                }
-                weight = weight.add(V * S::LANES);
-            }
+            let rows = std::array::from_fn(|m| *rows.get_unchecked(m));
+            add_products::<S, M, V>(rows, task.channels, weight, &mut sums);
+            weight = weight.add(task.channels * V * S::LANES);
         }
-        // Unrolled by force: an index that is not a constant would move the sums to memory.
-        for_constant!(task.activation, A => unroll!(m < M, {
-            unroll!(v < V, { sums[m][v] = activate_vector(A, sums[m][v]) });
-        }));
-        if let Some(residual) = task.residual {
-            unroll!(m < M, {
-                let row = load_columns::<S, V>(*residual.get_unchecked(m), task.columns);
-                unroll!(v < V, { sums[m][v] = sums[m][v].add(row[v]) });
-            });
-        }
-        finish::<S, M, V>(task, &sums);
+        let residual = task.residual.map(|rows| move |m: usize| *rows.get_unchecked(m));
+        finish::<S, M, V>(sums, task.activation, residual, out, task.columns);
     }
 }
 
 #[inline(always)]
-unsafe fn start<S: Vector, const M: usize, const V: usize>(task: &Product, sums: &mut [[S; V]; M]) {
-    // SAFETY: as in `product`.
+unsafe fn pointwise<S: Vector, const M: usize, const V: usize>(task: &Pointwise) {
+    let width = V * S::LANES;
+    // SAFETY: the caller vouches for the instruction set and for all addresses.
     unsafe {
-        match task.start {
-            Start::Zero => {}
-            Start::Bias(bias) => {
-                let row = load_columns::<S, V>(bias, task.columns);
-                for m in 0..M {
-                    sums[m] = row;
+        for block in 0..task.blocks {
+            let rows = std::array::from_fn(|m| task.x.0.add((block * M + m) * task.x.1));
+            let mut weight = task.panel;
+            for first in (0..task.columns).step_by(width) {
+                let columns = width.min(task.columns - first);
+                let out = |m: usize| task.out.0.add((block * M + m) * task.out.1 + first);
+                let mut sums = start::<S, M, V>(task.start.at(first), out, columns);
+                add_products::<S, M, V>(rows, task.channels, weight, &mut sums);
+                weight = weight.add(task.channels * width);
+                let residual = task.residual.map(|(start, stride)| {
+                    move |m: usize| start.add((block * M + m) * stride + first)
+                });
+                finish::<S, M, V>(sums, task.activation, residual, out, columns);
+            }
+        }
+    }
+}
+
+/// Adds the products of `M` rows with packed weights.
+#[inline(always)]
+unsafe fn add_products<S: Vector, const M: usize, const V: usize>(
+    rows: [*const f32; M],
+    channels: usize,
+    mut weight: *const f32,
+    sums: &mut [[S; V]; M],
+) {
+    // SAFETY: the caller vouches for the instruction set and for all addresses.
+    unsafe {
+        for c in 0..channels {
+            let mut w = [S::splat(0.0); V];
+            for v in 0..V {
+                w[v] = S::load(weight.add(v * S::LANES));
+            }
+            for m in 0..M {
+                let x = S::splat(*rows[m].add(c));
+                for v in 0..V {
+                    sums[m][v] = x.mul_add(w[v], sums[m][v]);
                 }
             }
-            Start::Output => {
-                for m in 0..M {
-                    sums[m] = load_columns::<S, V>(*task.out.get_unchecked(m), task.columns);
-                }
+            weight = weight.add(V * S::LANES);
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn start<S: Vector, const M: usize, const V: usize>(
+    start: Start,
+    out: impl Fn(usize) -> *mut f32,
+    columns: usize,
+) -> [[S; V]; M] {
+    // SAFETY: as in `add_products`.
+    unsafe {
+        match start {
+            Start::Zero => [[S::splat(0.0); V]; M],
+            Start::Bias(bias) => [load_columns::<S, V>(bias, columns); M],
+            Start::Output => std::array::from_fn(|m| load_columns::<S, V>(out(m), columns)),
+        }
+    }
+}
+
+/// `out = activation(sums) + residual`.
+#[inline(always)]
+unsafe fn finish<S: Vector, const M: usize, const V: usize>(
+    mut sums: [[S; V]; M],
+    activation: Activation,
+    residual: Option<impl Fn(usize) -> *const f32>,
+    out: impl Fn(usize) -> *mut f32,
+    columns: usize,
+) {
+    // SAFETY: as in `add_products`.
+    unsafe {
+        // Unrolled by force: an index that is not a constant would move the sums to memory.
+        for_constant!(activation, A => unroll!(group < (M * V).div_ceil(ACTIVATED), {
+            let Several(group_sums) = activate_vector(A, Several::<S, ACTIVATED>(std::array::from_fn(|index| {
+                let index = (group * ACTIVATED + index).min(M * V - 1);
+                sums[index / V][index % V]
+            })));
+            unroll!(index < ACTIVATED, {
+                let at = (group * ACTIVATED + index).min(M * V - 1);
+                sums[at / V][at % V] = group_sums[index];
+            });
+        }));
+        if let Some(residual) = residual {
+            unroll!(m < M, {
+                let row = load_columns::<S, V>(residual(m), columns);
+                unroll!(v < V, { sums[m][v] = sums[m][v].add(row[v]) });
+            });
+        }
+        // The test is outside the loop over rows, so that the sums need not leave their registers first.
+        if columns == V * S::LANES {
+            for m in 0..M {
+                store::<S, V>(out(m), &sums[m]);
+            }
+        } else {
+            let mut padded = [0.0; MAX_WIDTH];
+            for m in 0..M {
+                store::<S, V>(padded.as_mut_ptr(), &sums[m]);
+                out(m).copy_from_nonoverlapping(padded.as_ptr(), columns);
             }
         }
     }
@@ -221,26 +341,6 @@ unsafe fn load_columns<S: Vector, const V: usize>(from: *const f32, columns: usi
             row[v] = S::load(from.add(v * S::LANES));
         }
         row
-    }
-}
-
-/// Writes the sums, without the columns that do not exist.
-#[inline(always)]
-unsafe fn finish<S: Vector, const M: usize, const V: usize>(task: &Product, sums: &[[S; V]; M]) {
-    // SAFETY: only `columns` values of a row are written to memory that is not ours.
-    unsafe {
-        // The test is outside the loop over rows, so that the sums need not leave their registers first.
-        if task.columns == V * S::LANES {
-            for m in 0..M {
-                store::<S, V>(*task.out.get_unchecked(m), &sums[m]);
-            }
-        } else {
-            let mut padded = [0.0; MAX_WIDTH];
-            for m in 0..M {
-                store::<S, V>(padded.as_mut_ptr(), &sums[m]);
-                task.out.get_unchecked(m).copy_from_nonoverlapping(padded.as_ptr(), task.columns);
-            }
-        }
     }
 }
 

@@ -5,8 +5,9 @@
 
 mod algorithm;
 mod block;
+pub mod depthwise_after;
 mod direct;
-mod epilogue;
+mod fused;
 mod micro;
 mod panels;
 mod partial_sums;
@@ -18,4 +19,4 @@ mod winograd;
 pub use algorithm::{PackedTransposed, PackedWeight, backward_data, backward_weight, forward};
 pub use block::block;
 pub use direct::MAX_KERNEL;
-pub use epilogue::Epilogue;
+pub use fused::Fused;

@@ -152,7 +152,8 @@ proptest! {
 
         let x = TestMap::new(&x, inputs, gaps[0]);
         let residual = TestMap::new(&residual, outputs, gaps[0]);
-        let epilogue = Epilogue {
+        let fused = Fused {
+            gate: None,
             bias: with_bias.then_some(&bias[..]),
             activation,
             residual: with_residual.then(|| residual.map()),
@@ -169,7 +170,7 @@ proptest! {
                 };
                 let packed = PackedWeight(packed);
                 let mut y = TestMap::new(&vec![f32::NAN; expected.len()], outputs, gaps[1]);
-                in_pool(threads, || forward(isa, x.map(), &packed, &window, &epilogue, &mut y.map_mut()));
+                in_pool(threads, || forward(isa, x.map(), &packed, &window, &fused, &mut y.map_mut()));
                 let context = format!("{algorithm:?} on {}", isa.name());
                 y.assert_close(&expected, algorithm.tolerance(magnitude), &context);
             }

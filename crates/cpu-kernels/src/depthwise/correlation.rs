@@ -3,7 +3,9 @@
 use super::grid::{Grid, Tile, WIDTH};
 use crate::activation::{activate_vector, for_constant};
 use crate::bands::Band;
-use crate::vector::{Kernel, Level, PerVector, Vector, over_channels, over_vectors, run_kernel, unroll};
+use crate::vector::{
+    Kernel, Level, PerVector, Several, Vector, over_channels, over_vectors, run_kernel, unroll,
+};
 use crate::{Activation, Isa, MapMut, MapRef, parallel};
 
 /// What the sums start from.
@@ -48,6 +50,17 @@ pub(super) fn run(isa: Isa, correlations: &[Correlation], y: &mut MapMut) {
 }
 
 impl Correlation<'_> {
+    /// Runs on the calling thread.
+    ///
+    /// # Safety
+    /// Nobody else may use the outputs meanwhile.
+    pub(super) unsafe fn run_alone(&self, isa: Isa, y: &MapMut) {
+        self.check(y);
+        let band = Band { image: 0, rows: 0..self.grid.vertical.output, channels: 0..y.channels() };
+        // SAFETY: `check` held; the outputs are the caller's alone.
+        unsafe { self.run_band(isa, &band, y) }
+    }
+
     /// Asserts that all that the kernels read and write exists.
     fn check(&self, y: &MapMut) {
         let channels = self.x.channels();
@@ -112,8 +125,9 @@ impl<const TAPS: usize, const STRIDE: usize> Kernel for Tiled<'_, TAPS, STRIDE> 
     unsafe fn run<L: Level>(self) {
         let BandOf { correlation, band, y } = self.0;
         let grid = correlation.grid;
-        for row in band.rows.clone() {
-            for column in (0..grid.horizontal.output).step_by(WIDTH) {
+        // Row after row meets the same edges, so that the CPU foresees its jumps.
+        for column in (0..grid.horizontal.output).step_by(WIDTH) {
+            for row in band.rows.clone() {
                 let tile = grid.tile(band.image, row, column);
                 let columns = column..column + tile.count;
                 let mut outputs = Outputs::<TAPS, STRIDE> { correlation, tile, y };
@@ -155,8 +169,11 @@ impl<const TAPS: usize, const STRIDE: usize> PerVector for Outputs<'_, TAPS, STR
                 self.add::<V, false>(channel, &mut sums);
             }
             // Constant numbers of steps, so that the sums have been in registers all along.
-            for_constant!(self.correlation.activation, A => unroll!(output < WIDTH, {
-                sums[output] = activate_vector(A, sums[output]);
+            for_constant!(self.correlation.activation, A => unroll!(half < 2, {
+                const HALF: usize = WIDTH / 2;
+                let values = Several::<V, HALF>(std::array::from_fn(|output| sums[half * HALF + output]));
+                let Several(values) = activate_vector(A, values);
+                unroll!(output < HALF, { sums[half * HALF + output] = values[output] });
             }));
             for (output, sum) in sums.into_iter().enumerate() {
                 if output < tile.count {

@@ -9,6 +9,8 @@ mod grid;
 mod tests;
 mod weight_gradient;
 
+use std::ops::Range;
+
 use correlation::{Correlation, Start};
 use grid::{Axis, Grid};
 pub use weight_gradient::backward_weight;
@@ -51,6 +53,32 @@ pub fn forward(isa: Isa, x: MapRef, packed: &[f32], window: &Window, epilogue: &
     let correlation =
         Correlation { grid: grid(window), x, weight: packed, start, activation: epilogue.activation };
     correlation::run(isa, &[correlation], y);
+}
+
+/// Rows `rows` of one image of [`forward`], from the rows of the input that they read: `x` holds those from `first_row`
+/// on. `y` is the whole image.
+///
+/// # Safety
+/// Nobody else may use these rows of `y` meanwhile.
+pub(crate) unsafe fn forward_rows(
+    isa: Isa,
+    x: MapRef,
+    first_row: usize,
+    packed: &[f32],
+    window: &Window,
+    epilogue: &Epilogue,
+    rows: &Range<usize>,
+    y: &MapMut,
+) {
+    let mut grid = Grid { batch: 1, ..grid(window) };
+    grid.vertical.input = x.positions() / window.in_width.max(1);
+    grid.vertical.output = rows.len();
+    grid.vertical.origin += (rows.start * window.stride) as isize - first_row as isize;
+    grid.vertical.first = rows.start;
+    let start = epilogue.bias.map_or(Start::Zero, Start::Bias);
+    let correlation = Correlation { grid, x, weight: packed, start, activation: epilogue.activation };
+    // SAFETY: passed on to the caller.
+    unsafe { correlation.run_alone(isa, y) };
 }
 
 /// The grid of the forward pass.

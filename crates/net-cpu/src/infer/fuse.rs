@@ -1,9 +1,11 @@
-//! From nodes to steps: a convolution takes the batch norm, activation and residual that follow it.
+//! From nodes to steps: a convolution takes the batch norm, activation and residual that follow it and the gate before
+//! it, and a depthwise convolution with its mean over the image where only that reads it.
 
 use crate::consumers::Consumers;
 use crate::{NetError, Params};
 use cpu_kernels::activation::Activation;
 use cpu_kernels::conv::PackedWeight;
+use cpu_kernels::conv::depthwise_after::{DepthwiseAfter, Finish};
 use cpu_kernels::{Isa, depthwise};
 use net_graph::{Conv, Graph, NodeId, Op};
 
@@ -13,6 +15,8 @@ pub(crate) struct Step {
     pub(crate) kind: Kind,
     pub(crate) inputs: Vec<NodeId>,
     pub(crate) result: NodeId,
+    /// A second result: the mean of the first over every image's positions.
+    pub(crate) pooled: Option<NodeId>,
 }
 
 #[derive(Debug)]
@@ -21,12 +25,20 @@ pub(crate) enum Kind {
     Images {
         affine: Option<(Vec<f32>, Vec<f32>)>,
     },
-    /// `act(conv(x) + bias) + residual`; the residual is the second input, if any.
+    /// `act(conv(x * gate) + bias) + residual`; inputs are `x`, the gate if it has one, the residual if any.
     Conv {
         conv: Conv,
         weight: PackedWeight,
         bias: Vec<f32>,
         activation: Activation,
+        gated: bool,
+    },
+    /// `act(depthwise(act(conv(x) + bias)) + bias)`; `between` is the node whose value is never whole in memory.
+    ConvDepthwise {
+        conv: Conv,
+        depthwise: Conv,
+        between: NodeId,
+        weight: Box<DepthwiseAfter>,
     },
     /// `act(depthwise(x) + bias)`.
     Depthwise {
@@ -57,6 +69,11 @@ pub(crate) enum Kind {
         strides: Vec<usize>,
         bins: Vec<f32>,
     },
+}
+
+/// True for a depthwise convolution of so many channels.
+fn is_depthwise(op: &Op, channels: usize) -> bool {
+    matches!(op, Op::Conv2d { conv, .. } if conv.groups == channels && channels > 1)
 }
 
 /// True if the node passes its input on.
@@ -106,18 +123,19 @@ impl Fuser<'_> {
         let node = self.graph.node(id);
         let mut result = id;
         let mut inputs = node.inputs.clone();
+        let mut pooled = None;
         let kind = match &node.op {
             Op::Input => Kind::Images { affine: self.take_affine(&mut result) },
             Op::Conv2d { conv, weight, bias } => {
                 let weight = self.params.values(*weight).to_vec();
                 let bias = bias.map(|id| self.params.values(id).to_vec());
-                self.conv(id, *conv, weight, bias, &mut inputs, &mut result)?
+                self.conv(id, *conv, weight, bias, &mut inputs, &mut result, &mut pooled)?
             }
             Op::Linear { weight, bias } => {
                 let conv = Conv { kernel: 1, stride: 1, padding: net_graph::Padding::Symmetric, groups: 1 };
                 let (weight, bias) =
                     (self.params.values(*weight).to_vec(), self.params.values(*bias).to_vec());
-                self.conv(id, conv, weight, Some(bias), &mut inputs, &mut result)?
+                self.conv(id, conv, weight, Some(bias), &mut inputs, &mut result, &mut pooled)?
             }
             Op::BatchNorm { .. } => {
                 let (scale, shift) = self.norm(id);
@@ -130,6 +148,7 @@ impl Fuser<'_> {
             },
             Op::Activation(activation) => Kind::Activation(kernel_activation(*activation)),
             Op::Add => Kind::Add,
+            Op::Gate if self.takes_gate(id) => return Ok(None),
             Op::Gate => Kind::Gate,
             Op::GlobalAvgPool => Kind::GlobalAvgPool,
             Op::MaxPool { kernel, stride } => Kind::MaxPool { kernel: *kernel, stride: *stride },
@@ -140,33 +159,35 @@ impl Fuser<'_> {
                 Kind::Decode { strides: strides.clone(), bins: self.params.values(*bins).to_vec() }
             }
         };
-        Ok(Some(Step { kind, inputs, result }))
+        Ok(Some(Step { kind, inputs, result, pooled }))
     }
 
-    /// A convolution with what follows it: batch norm into weight and bias, then activation, then residual.
+    /// A convolution with what is fused to it.
+    #[allow(clippy::too_many_arguments)]
     fn conv(
         &mut self,
         id: NodeId,
         conv: Conv,
-        mut weight: Vec<f32>,
+        weight: Vec<f32>,
         bias: Option<Vec<f32>>,
         inputs: &mut Vec<NodeId>,
         result: &mut NodeId,
+        pooled: &mut Option<NodeId>,
     ) -> Result<Kind, NetError> {
         let channels = self.graph.node(id).channels;
         let in_channels = self.graph.node(inputs[0]).channels;
-        let mut bias = bias.unwrap_or_else(|| vec![0.0; channels]);
-        if let Some(norm) = self.next(*result, |op| matches!(op, Op::BatchNorm { .. })) {
-            let (scale, shift) = self.norm(norm);
-            fold(&mut weight, &mut bias, &scale, &shift);
-            self.take(norm, result);
-        }
-        let activation = self.take_activation(result);
+        let (weight, Finish { bias, activation }) = self.folded(weight, bias, channels, result);
         if conv.groups == 1 {
+            if let Some(next) = self.next(*result, |op| is_depthwise(op, channels)) {
+                let finish = Finish { bias, activation };
+                let sizes = [channels, in_channels, conv.kernel];
+                return Ok(self.conv_depthwise(conv, weight, sizes, finish, next, result, pooled));
+            }
+            let gated = self.take_gate(inputs);
             self.take_residual(inputs, result);
             let Conv { kernel, stride, .. } = conv;
             let weight = PackedWeight::new(self.isa, &weight, channels, in_channels, kernel, stride);
-            return Ok(Kind::Conv { conv, weight, bias, activation });
+            return Ok(Kind::Conv { conv, weight, bias, activation, gated });
         }
         if conv.groups != in_channels || channels != in_channels {
             return Err(unsupported(
@@ -178,6 +199,75 @@ impl Fuser<'_> {
         let mut packed = vec![0.0; weight.len()];
         depthwise::pack(&weight, channels, conv.kernel, &mut packed);
         Ok(Kind::Depthwise { conv, weight: packed, bias, activation })
+    }
+
+    /// A convolution with the depthwise convolution `next` that alone reads it, and the mean of that.
+    #[allow(clippy::too_many_arguments)]
+    fn conv_depthwise(
+        &mut self,
+        conv: Conv,
+        weight: Vec<f32>,
+        sizes: [usize; 3],
+        finish: Finish,
+        next: NodeId,
+        result: &mut NodeId,
+        pooled: &mut Option<NodeId>,
+    ) -> Kind {
+        let between = *result;
+        let Op::Conv2d { conv: depthwise, weight: next_weight, bias } = &self.graph.node(next).op else {
+            unreachable!("`next` is a depthwise convolution")
+        };
+        let next_weight = self.params.values(*next_weight).to_vec();
+        let next_bias = bias.map(|id| self.params.values(id).to_vec());
+        self.take(next, result);
+        let (next_weight, next_finish) = self.folded(next_weight, next_bias, sizes[0], result);
+        let pool = |id: &&NodeId| self.graph.node(**id).op == Op::GlobalAvgPool;
+        *pooled = self.consumers.of(*result).iter().find(pool).copied();
+        pooled.iter().for_each(|pooled| self.fused[pooled.0] = true);
+        let weight = DepthwiseAfter::new(
+            self.isa,
+            &weight,
+            sizes,
+            finish,
+            &next_weight,
+            depthwise.kernel,
+            next_finish,
+        );
+        Kind::ConvDepthwise { conv, depthwise: *depthwise, between, weight: Box::new(weight) }
+    }
+
+    /// Weight, bias and activation of a convolution, with the batch norm that follows it folded into them.
+    fn folded(
+        &mut self,
+        mut weight: Vec<f32>,
+        bias: Option<Vec<f32>>,
+        channels: usize,
+        result: &mut NodeId,
+    ) -> (Vec<f32>, Finish) {
+        let mut bias = bias.unwrap_or_else(|| vec![0.0; channels]);
+        if let Some(norm) = self.next(*result, |op| matches!(op, Op::BatchNorm { .. })) {
+            let (scale, shift) = self.norm(norm);
+            fold(&mut weight, &mut bias, &scale, &shift);
+            self.take(norm, result);
+        }
+        (weight, Finish { bias, activation: self.take_activation(result) })
+    }
+
+    /// True if a pointwise convolution alone reads the gated value: it multiplies its input itself.
+    fn takes_gate(&self, gate: NodeId) -> bool {
+        let is_pointwise =
+            |op: &Op| matches!(op, Op::Conv2d { conv: Conv { kernel: 1, stride: 1, groups: 1, .. }, .. });
+        self.next(gate, is_pointwise).is_some()
+    }
+
+    /// Replaces a gated input by what is gated and the gate.
+    fn take_gate(&mut self, inputs: &mut Vec<NodeId>) -> bool {
+        let gate = inputs[0];
+        let gated = self.graph.node(gate).op == Op::Gate && self.takes_gate(gate);
+        if gated {
+            inputs.splice(0..1, self.graph.node(gate).inputs.iter().copied());
+        }
+        gated
     }
 
     /// Scale and shift of a batch norm in evaluation.

@@ -40,7 +40,9 @@ impl InferModel {
         let consumers = Consumers::new(&graph, outputs);
         let steps = fuse::steps(&graph, params, &consumers, isa)?;
         let mut computed = vec![false; graph.nodes().len()];
-        steps.iter().for_each(|step| computed[step.result.0] = true);
+        for step in &steps {
+            [Some(step.result), step.pooled].into_iter().flatten().for_each(|id| computed[id.0] = true);
+        }
         let identity: Vec<bool> = graph.ids().map(|id| fuse::is_identity(&graph.node(id).op)).collect();
         let placement = Placement::new(&graph, &computed, &identity);
         Ok(Arc::new(InferModel { graph, outputs: outputs.to_vec(), steps, placement, isa }))

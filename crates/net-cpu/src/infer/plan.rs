@@ -3,9 +3,10 @@ use super::fuse::{Kind, Step};
 use crate::memory::{self, Life};
 use crate::{Images, NetError};
 use cpu_kernels::{
-    Arena, MapRef, Region, Window, activation, conv, convert, decode, depthwise, elementwise, gate, norm,
-    pool, upsample,
+    Arena, MapMut, MapRef, Region, Window, activation, conv, convert, decode, depthwise, elementwise, gate,
+    norm, parallel, pool, upsample,
 };
+use cpu_kernels::conv::depthwise_after;
 use net_graph::{Conv, NodeId, Padding, Shape};
 use std::sync::Arc;
 
@@ -45,7 +46,7 @@ impl InferPlan {
     /// When the images are not of the plan's size.
     pub fn run(&mut self, images: Images<'_>) -> Result<(), NetError> {
         let model = self.model.clone();
-        model.steps.iter().try_for_each(|step| self.run_any(step, images))
+        parallel::with_team(|| model.steps.iter().try_for_each(|step| self.run_any(step, images)))
     }
 
     /// One step, be it the first or another.
@@ -105,26 +106,27 @@ impl InferPlan {
             return self.decode(step, strides, bins);
         }
         let x_region = self.regions[step.inputs[0].0];
-        if let Some(second) = step.inputs.get(1) {
-            let ([x, second], [mut y]) = self.arena.borrow([x_region, self.regions[second.0]], [y_region]);
-            match &step.kind {
-                Kind::Conv { conv, weight, bias, activation } => {
-                    let epilogue =
-                        conv::Epilogue { bias: Some(bias), activation: *activation, residual: Some(second) };
-                    conv::forward(isa, x, weight, &window(*conv, x_shape, y_shape), &epilogue, &mut y);
-                }
-                Kind::Add => elementwise::add(isa, x, second, &mut y),
-                Kind::Gate => gate::forward(isa, x, second, &mut y),
-                other => unreachable!("{other:?} has one input"),
-            }
-            return;
+        // Values that a kernel does not read are lent in place of those that there are none of.
+        let read = |index: usize| step.inputs.get(index).map_or(x_region, |id| self.regions[id.0]);
+        let reads = [x_region, read(1), read(2)];
+        if let Some(pooled) = step.pooled {
+            let pooled = self.regions[pooled.0];
+            let ([x], [mut y, mut pooled]) = self.arena.borrow([x_region], [y_region, pooled]);
+            return self.model.conv_depthwise(step, &self.shapes, x, &mut y, Some(&mut pooled));
         }
-        let ([x], [mut y]) = self.arena.borrow([x_region], [y_region]);
+        let ([x, second, third], [mut y]) = self.arena.borrow(reads, [y_region]);
         match &step.kind {
-            Kind::Conv { conv, weight, bias, activation } => {
-                let epilogue = conv::Epilogue { bias: Some(bias), activation: *activation, residual: None };
-                conv::forward(isa, x, weight, &window(*conv, x_shape, y_shape), &epilogue, &mut y);
+            Kind::Conv { conv, weight, bias, activation, gated } => {
+                let residual = if *gated { third } else { second };
+                let fused = conv::Fused {
+                    gate: gated.then_some(second),
+                    bias: Some(bias),
+                    activation: *activation,
+                    residual: (step.inputs.len() > 1 + usize::from(*gated)).then_some(residual),
+                };
+                conv::forward(isa, x, weight, &window(*conv, x_shape, y_shape), &fused, &mut y);
             }
+            Kind::ConvDepthwise { .. } => self.model.conv_depthwise(step, &self.shapes, x, &mut y, None),
             Kind::Depthwise { conv, weight, bias, activation } => {
                 let epilogue = depthwise::Epilogue { bias: Some(bias), activation: *activation };
                 depthwise::forward(isa, x, weight, &window(*conv, x_shape, y_shape), &epilogue, &mut y);
@@ -133,6 +135,8 @@ impl InferPlan {
                 norm::forward(isa, x, scale, shift, *activation, &mut y)
             }
             Kind::Activation(activation) => activation::forward(isa, *activation, x, &mut y),
+            Kind::Add => elementwise::add(isa, x, second, &mut y),
+            Kind::Gate => gate::forward(isa, x, second, &mut y),
             Kind::GlobalAvgPool => pool::global_avg_pool(isa, x, x_shape.batch, &mut y),
             Kind::MaxPool { kernel, stride } => {
                 pool::max_pool(isa, x, &pool_window(*kernel, *stride, x_shape, y_shape), &mut y)
@@ -140,7 +144,7 @@ impl InferPlan {
             Kind::Upsample { factor } => {
                 upsample::forward(isa, x, x_shape.batch, x_shape.height, x_shape.width, *factor, &mut y);
             }
-            other => unreachable!("{other:?} does not have one input"),
+            other => unreachable!("{other:?} has a way of its own"),
         }
     }
 
@@ -179,6 +183,24 @@ impl InferPlan {
     }
 }
 
+impl InferModel {
+    fn conv_depthwise(
+        &self,
+        step: &Step,
+        shapes: &[Shape],
+        x: MapRef<'_>,
+        y: &mut MapMut<'_>,
+        pooled: Option<&mut MapMut<'_>>,
+    ) {
+        let Kind::ConvDepthwise { conv, depthwise, between, weight } = &step.kind else {
+            unreachable!("only a depthwise convolution has its mean computed along")
+        };
+        let [x_shape, between, y_shape] = [step.inputs[0], *between, step.result].map(|id| shapes[id.0]);
+        let windows = [&window(*conv, x_shape, between), &window(*depthwise, between, y_shape)];
+        depthwise_after::forward(self.isa, x, weight, windows, y, pooled);
+    }
+}
+
 /// The window of a convolution between two shapes.
 pub(crate) fn window(conv: Conv, x: Shape, y: Shape) -> Window {
     let before =
@@ -205,7 +227,7 @@ pub(crate) fn pool_window(kernel: usize, stride: usize, x: Shape, y: Shape) -> W
 fn lives(model: &InferModel, shapes: &[Shape]) -> Vec<Life> {
     let mut lives: Vec<Life> = shapes.iter().map(|shape| Life::new(shape.len())).collect();
     for (time, step) in model.steps.iter().enumerate() {
-        for id in step.inputs.iter().chain([&step.result]) {
+        for id in step.inputs.iter().chain([&step.result]).chain(&step.pooled) {
             lives[model.placement.root(*id).0.0].at(time);
         }
     }

@@ -4,6 +4,7 @@ use super::InferPlan;
 use super::fuse::{Kind, Step};
 use crate::steps::{bytes, covered, kind, macs, param_values};
 use crate::{Images, NetError, Pass, StepInfo};
+use cpu_kernels::parallel;
 use std::time::{Duration, Instant};
 
 impl InferPlan {
@@ -22,12 +23,14 @@ impl InferPlan {
     pub fn run_timed(&mut self, images: Images<'_>, times: &mut [Duration]) -> Result<(), NetError> {
         let model = self.model.clone();
         assert_eq!(times.len(), model.steps.len(), "one time a step");
-        for (step, time) in model.steps.iter().zip(times) {
-            let started = Instant::now();
-            self.run_any(step, images)?;
-            *time += started.elapsed();
-        }
-        Ok(())
+        parallel::with_team(|| {
+            for (step, time) in model.steps.iter().zip(times) {
+                let started = Instant::now();
+                self.run_any(step, images)?;
+                *time += started.elapsed();
+            }
+            Ok(())
+        })
     }
 
     fn info(&self, step: &Step) -> StepInfo {

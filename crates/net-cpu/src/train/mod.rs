@@ -11,7 +11,7 @@ use crate::memory::{self, Life};
 use crate::placement::Placement;
 use crate::{Images, NetError, ParamLayout, Params};
 use compile::{Forward, Schedule};
-use cpu_kernels::{Arena, Isa, MapMut, MapRef, Region, convert};
+use cpu_kernels::{Arena, Isa, MapMut, MapRef, Region, convert, parallel};
 use net_graph::{Graph, NodeId, Op, Shape};
 use state::State;
 use std::sync::Arc;
@@ -124,7 +124,9 @@ impl TrainPlan {
         uniform: &mut dyn FnMut() -> f64,
     ) -> Result<(), NetError> {
         let steps = std::mem::take(&mut self.schedule.forward);
-        let result = steps.iter().try_for_each(|step| self.run_forward(step, params, images, uniform));
+        let result = parallel::with_team(|| {
+            steps.iter().try_for_each(|step| self.run_forward(step, params, images, uniform))
+        });
         self.schedule.forward = steps;
         result
     }
@@ -134,7 +136,7 @@ impl TrainPlan {
     /// Needs the parameters of the last forward pass and the outputs' gradients, which it uses up.
     pub fn backward(&mut self, params: &Params, grads: &mut [f32]) {
         let steps = std::mem::take(&mut self.schedule.backward);
-        steps.iter().for_each(|step| self.run_backward(step, params, grads));
+        parallel::with_team(|| steps.iter().for_each(|step| self.run_backward(step, params, grads)));
         self.schedule.backward = steps;
     }
 

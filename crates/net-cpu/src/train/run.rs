@@ -112,7 +112,7 @@ impl TrainPlan {
                     Packed::Dense { forward, .. } => {
                         forward.repack(params.values(weight));
                         let epilogue =
-                            conv::Epilogue { bias, activation: Activation::Identity, residual: None };
+                            conv::Fused { bias, ..conv::Fused::NONE };
                         conv::forward(isa, x, forward, &window, &epilogue, &mut y);
                     }
                     Packed::Depthwise(packed) => {

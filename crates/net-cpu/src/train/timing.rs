@@ -6,6 +6,7 @@ use super::compile::{Backward, Forward, Into};
 use crate::steps::{bytes, covered, kind, macs, param_values};
 use crate::{Images, NetError, Params, Pass, StepInfo};
 use net_graph::{NodeId, Op};
+use cpu_kernels::parallel;
 use std::time::{Duration, Instant};
 
 impl TrainPlan {
@@ -34,13 +35,15 @@ impl TrainPlan {
         times: &mut [Duration],
     ) -> Result<(), NetError> {
         assert_eq!(times.len(), self.schedule.forward.len(), "one time a step");
-        for (index, time) in times.iter_mut().enumerate() {
-            let step = self.schedule.forward[index];
-            let started = Instant::now();
-            self.run_forward(&step, params, images, uniform)?;
-            *time += started.elapsed();
-        }
-        Ok(())
+        parallel::with_team(|| {
+            for (index, time) in times.iter_mut().enumerate() {
+                let step = self.schedule.forward[index];
+                let started = Instant::now();
+                self.run_forward(&step, params, images, uniform)?;
+                *time += started.elapsed();
+            }
+            Ok(())
+        })
     }
 
     /// [`TrainPlan::backward`] that adds the time of each of [`TrainPlan::backward_steps`] to `times`.
@@ -49,12 +52,14 @@ impl TrainPlan {
     /// When there are not as many `times` as steps.
     pub fn backward_timed(&mut self, params: &Params, grads: &mut [f32], times: &mut [Duration]) {
         assert_eq!(times.len(), self.schedule.backward.len(), "one time a step");
-        for (index, time) in times.iter_mut().enumerate() {
-            let step = self.schedule.backward[index].clone();
-            let started = Instant::now();
-            self.run_backward(&step, params, grads);
-            *time += started.elapsed();
-        }
+        parallel::with_team(|| {
+            for (index, time) in times.iter_mut().enumerate() {
+                let step = self.schedule.backward[index].clone();
+                let started = Instant::now();
+                self.run_backward(&step, params, grads);
+                *time += started.elapsed();
+            }
+        });
     }
 
     fn len(&self, id: NodeId) -> usize {

@@ -32,6 +32,7 @@ pub(in crate::conv) fn backward_data(
             let product = RowsTimesPanels {
                 kernels: weight.kernels,
                 input: dy,
+                gate: None,
                 zeros: &weight.zeros,
                 panels: weight.panels,
                 weight: &weight.data[weight.range(phase)],
@@ -39,6 +40,7 @@ pub(in crate::conv) fn backward_data(
                 activation: Activation::Identity,
                 residual: None,
                 accumulate,
+                first_column: 0,
             };
             let grid = Grid::backward(window, dy.channels(), phase);
             // SAFETY: the phases have no input position in common, nor have the parts of a phase.

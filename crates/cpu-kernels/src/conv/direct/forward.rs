@@ -1,9 +1,10 @@
 //! The convolution itself.
 
+use super::gate::Gate;
 use super::grid::Grid;
 use super::pack::Weight;
 use super::product::{Cut, RowsTimesPanels};
-use crate::conv::Epilogue;
+use crate::conv::Fused;
 use crate::{Isa, MapMut, MapRef, Window, parallel};
 
 /// `y = activation(conv(x, weight) + bias) + residual`. The sum of an output runs over kernel rows, kernel columns and
@@ -13,7 +14,7 @@ pub(in crate::conv) fn forward(
     x: MapRef,
     weight: &Weight,
     window: &Window,
-    epilogue: &Epilogue,
+    fused: &Fused,
     y: &mut MapMut,
 ) {
     assert_eq!(isa, weight.isa, "the weight is packed for {}", weight.isa.name());
@@ -24,16 +25,22 @@ pub(in crate::conv) fn forward(
     );
     assert_eq!([x.positions(), y.positions()], [window.in_positions(), window.out_positions()], "positions");
 
+    let gate = fused.gate.map(|factors| {
+        assert!(window.is_pointwise(), "only a pointwise convolution takes a gate");
+        Gate { isa, factors, area: window.out_height * window.out_width }
+    });
     let product = RowsTimesPanels {
         kernels: weight.kernels,
         input: x,
+        gate,
         zeros: &weight.zeros,
         panels: weight.panels,
         weight: &weight.data,
-        bias: epilogue.bias,
-        activation: epilogue.activation,
-        residual: epilogue.residual,
+        bias: fused.bias,
+        activation: fused.activation,
+        residual: fused.residual,
         accumulate: false,
+        first_column: 0,
     };
     let grids = Grid::forward(window, x);
     let cut = Cut::new(y.positions(), weight.kernels, &weight.panels);

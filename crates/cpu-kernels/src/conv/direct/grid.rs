@@ -98,7 +98,7 @@ pub(super) fn phase_taps(
 ///
 /// Its positions are counted `(b, y, x)`, as those of a map.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Grid {
+pub(in crate::conv) struct Grid {
     batch: usize,
     y: Axis,
     x: Axis,
@@ -115,7 +115,7 @@ impl Grid {
     /// Usually one grid with a tap a kernel cell. If the input is dense and has few channels, the values under a kernel
     /// row are one run, so that the columns whose windows are inside the map become a grid with a tap a kernel row;
     /// the columns left and right of them keep a tap a kernel cell. Both read the weights `[ky][kx][c]` in order.
-    pub(super) fn forward(window: &Window, input: MapRef) -> [Grid; 3] {
+    pub(in crate::conv) fn forward(window: &Window, input: MapRef) -> [Grid; 3] {
         let Window { kernel, stride, pad_left, in_width, out_width, .. } = *window;
         let channels = input.channels();
         let by_cell = |columns| Grid::columns(window, channels, columns);
@@ -156,8 +156,17 @@ impl Grid {
     }
 
     /// Number of positions.
-    pub(super) fn positions(&self) -> usize {
+    pub(in crate::conv) fn positions(&self) -> usize {
         self.batch * self.y.len * self.x.len
+    }
+
+    /// True if position after position reads the input position of the same index and nothing else.
+    pub(super) fn is_pointwise(&self) -> bool {
+        let along = |axis: &Axis| {
+            let [one_tap, whole] = [axis.tap_count == 1, axis.len == axis.out_len && axis.len == axis.in_len];
+            one_tap && whole && axis.in_step == 1 && axis.step == 1 && axis.taps[0].offset == 0
+        };
+        along(&self.y) && along(&self.x)
     }
 
     /// Number of taps.

@@ -4,6 +4,7 @@
 mod backward_data;
 mod backward_weight;
 mod forward;
+mod gate;
 mod grid;
 mod pack;
 mod product;
@@ -11,5 +12,7 @@ mod product;
 pub(super) use backward_data::backward_data;
 pub(super) use backward_weight::backward_weight;
 pub(super) use forward::forward;
+pub(super) use grid::Grid;
 pub use grid::MAX_KERNEL;
 pub(super) use pack::{Transposed, Weight};
+pub(super) use product::RowsTimesPanels;

@@ -3,11 +3,14 @@
 //! It is a matrix product whose left matrix exists only as addresses of map rows ("indirect convolution", Dukhan,
 //! arXiv 1907.02129): nothing is copied, and padding is the address of a row of zeros.
 
+use std::cell::Cell;
 use std::ops::Range;
 
+use super::gate::Gate;
 use super::grid::{Grid, MAX_TAPS};
-use crate::conv::micro::{MAX_ROWS, MicroKernels, Product, Start};
+use crate::conv::micro::{MAX_ROWS, MicroKernels, Pointwise, Product, Start};
 use crate::conv::panels::Panels;
+use crate::conv::scratch;
 use crate::{Activation, MapMut, MapRef, parallel};
 
 /// Bytes of packed weights that are kept in the second-level cache while rows stream past.
@@ -16,22 +19,29 @@ const PANEL_BLOCK_BYTES: usize = 256 * 1024;
 /// Blocks of rows a part should have, so that a thread that starts late can leave parts to others.
 const BLOCKS_A_PART: usize = 16;
 
+/// Values of gated rows that are made at once: they stay in the first-level cache.
+const GATED_VALUES: usize = 6 * 1024;
+
 /// A map that is multiplied by packed weights.
-pub(super) struct RowsTimesPanels<'a> {
-    pub(super) kernels: &'static MicroKernels,
-    pub(super) input: MapRef<'a>,
+pub(in crate::conv) struct RowsTimesPanels<'a> {
+    pub(in crate::conv) kernels: &'static MicroKernels,
+    pub(in crate::conv) input: MapRef<'a>,
+    /// Multiplies the input, where the grid reads every position once.
+    pub(in crate::conv) gate: Option<Gate<'a>>,
     /// What padding reads.
-    pub(super) zeros: &'a [f32],
-    pub(super) panels: Panels,
+    pub(in crate::conv) zeros: &'a [f32],
+    pub(in crate::conv) panels: Panels,
     /// The packed weights of the grid.
-    pub(super) weight: &'a [f32],
-    pub(super) bias: Option<&'a [f32]>,
+    pub(in crate::conv) weight: &'a [f32],
+    pub(in crate::conv) bias: Option<&'a [f32]>,
     /// Applied to the sums.
-    pub(super) activation: Activation,
+    pub(in crate::conv) activation: Activation,
     /// A map of the output's shape that is added last.
-    pub(super) residual: Option<MapRef<'a>>,
+    pub(in crate::conv) residual: Option<MapRef<'a>>,
     /// Adds to what the output holds.
-    pub(super) accumulate: bool,
+    pub(in crate::conv) accumulate: bool,
+    /// The column of the product that column 0 of the output is.
+    pub(in crate::conv) first_column: usize,
 }
 
 /// How the outputs of a product are cut into parts: by row blocks and by panels.
@@ -59,6 +69,10 @@ impl Cut {
     }
 }
 
+thread_local! {
+    static GATED: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+}
+
 impl RowsTimesPanels<'_> {
     /// Computes one part of a grid's outputs.
     ///
@@ -67,22 +81,131 @@ impl RowsTimesPanels<'_> {
     pub(super) unsafe fn run(&self, grid: &Grid, output: &MapMut, cut: Cut, part: usize) {
         let panels = parallel::part(self.panels.count(), cut.panels, 1, part % cut.panels);
         let positions = parallel::part(grid.positions(), cut.rows, self.kernels.rows(), part / cut.panels);
+        // SAFETY: passed on to the caller.
+        unsafe { self.run_range(grid, output, positions, panels) };
+    }
+
+    /// Computes the outputs of a range of a grid's positions and a range of panels.
+    ///
+    /// # Safety
+    /// Nobody else may use these rows and columns of the output meanwhile.
+    pub(in crate::conv) unsafe fn run_range(
+        &self,
+        grid: &Grid,
+        output: &MapMut,
+        positions: Range<usize>,
+        panels: Range<usize>,
+    ) {
+        if positions.is_empty() {
+            return;
+        }
+        let columns = self.panels.columns(panels.clone());
+        assert!(self.first_column <= columns.start && columns.end - self.first_column <= output.channels());
         let depth = grid.taps() * grid.channels();
         assert_eq!(self.weight.len(), depth * self.panels.total_width());
         let panel_bytes = (depth * self.kernels.width() * size_of::<f32>()).max(1);
         let step = (PANEL_BLOCK_BYTES / panel_bytes).max(1);
-        let mut outputs = [0; MAX_ROWS];
-        let mut rows = [std::ptr::null(); MAX_TAPS * MAX_ROWS];
+        let is_pointwise = grid.is_pointwise();
+        assert!(is_pointwise || self.gate.is_none(), "only a pointwise convolution takes a gate");
         for first in panels.clone().step_by(step) {
             let panels = first..(first + step).min(panels.end);
-            let mut place = grid.place(positions.start);
-            for start in positions.clone().step_by(self.kernels.rows()) {
-                let count = self.kernels.rows().min(positions.end - start);
-                let (outputs, rows) = (&mut outputs[..count], &mut rows[..grid.taps() * count]);
-                grid.locate(self.input, self.zeros, &mut place, outputs, rows);
-                // SAFETY: the grid gives the addresses; exclusive by the caller's promise.
-                unsafe { self.block(grid, output, outputs, rows, panels.clone()) };
+            // SAFETY: passed on to the caller.
+            unsafe {
+                if is_pointwise {
+                    self.pointwise(output, positions.clone(), panels);
+                } else {
+                    self.blocks(grid, output, positions.clone(), panels);
+                }
             }
+        }
+    }
+
+    /// Computes outputs that read the input position of the same index.
+    ///
+    /// # Safety
+    /// Nobody else may use these rows and columns of the output meanwhile.
+    unsafe fn pointwise(&self, output: &MapMut, positions: Range<usize>, panels: Range<usize>) {
+        let input = (self.input.as_ptr(), self.input.stride());
+        let Some(gate) = &self.gate else {
+            let x = input.0.wrapping_add(positions.start * input.1);
+            // SAFETY: passed on to the caller; the rows of the input exist.
+            return unsafe { self.neighbours((x, input.1), output, positions, panels) };
+        };
+        scratch::with(&GATED, |gated| {
+            let rows = (GATED_VALUES / self.input.channels().max(1)).next_multiple_of(self.kernels.rows());
+            for start in positions.clone().step_by(rows) {
+                let positions = start..(start + rows).min(positions.end);
+                gate.apply(self.input, positions.clone(), gated);
+                let x = (gated.as_ptr(), self.input.channels());
+                // SAFETY: passed on to the caller; the buffer holds the rows.
+                unsafe { self.neighbours(x, output, positions, panels.clone()) };
+            }
+        });
+    }
+
+    /// Computes outputs at neighbouring positions from rows of `x`, the first of which is of the first position.
+    ///
+    /// # Safety
+    /// The rows of `x` exist. Nobody else may use these rows and columns of the output meanwhile.
+    unsafe fn neighbours(
+        &self,
+        x: (*const f32, usize),
+        output: &MapMut,
+        positions: Range<usize>,
+        panels: Range<usize>,
+    ) {
+        assert!(positions.end <= output.positions() && positions.end <= self.input.positions());
+        let residual = self.residual.map(|map| {
+            let columns = self.panels.columns(panels.clone());
+            assert!(positions.end <= map.positions() && columns.end <= map.channels(), "residual");
+            (map.as_ptr(), map.stride())
+        });
+        let full = self.kernels.rows();
+        let blocks = positions.len() / full;
+        // A last panel that is narrower than the others has a kernel of its own, and so have the last few rows.
+        let wide = (panels.start..panels.end).take_while(|panel| self.panels.width(*panel) == self.kernels.width());
+        let border = panels.start + wide.count();
+        for (first_row, rows, blocks) in [(0, full, blocks), (blocks * full, positions.len() % full, 1)] {
+            for panels in [panels.start..border, border..panels.end] {
+                let columns = self.panels.columns(panels.clone());
+                if rows * blocks == 0 || columns.is_empty() {
+                    continue;
+                }
+                let position = positions.start + first_row;
+                let column = columns.start - self.first_column;
+                let task = Pointwise {
+                    x: (x.0.wrapping_add(first_row * x.1), x.1),
+                    blocks,
+                    channels: self.input.channels(),
+                    panel: self.weight[self.panels.start(panels.start) * self.input.channels()..].as_ptr(),
+                    columns: columns.len(),
+                    start: self.start(columns.start),
+                    activation: self.activation,
+                    residual: residual
+                        .map(|(start, stride)| (start.wrapping_add(position * stride + columns.start), stride)),
+                    out: (output.as_mut_ptr().wrapping_add(position * output.stride() + column), output.stride()),
+                };
+                // SAFETY: the rows exist by the caller's promise and the assertions; `run_range` asserted the columns
+                // of the output and the length of the weight.
+                unsafe { self.kernels.pointwise(rows, self.panels.width(panels.start))(&task) };
+            }
+        }
+    }
+
+    /// Computes outputs whose taps the grid locates.
+    ///
+    /// # Safety
+    /// Nobody else may use these rows and columns of the output meanwhile.
+    unsafe fn blocks(&self, grid: &Grid, output: &MapMut, positions: Range<usize>, panels: Range<usize>) {
+        let mut outputs = [0; MAX_ROWS];
+        let mut rows = [std::ptr::null(); MAX_TAPS * MAX_ROWS];
+        let mut place = grid.place(positions.start);
+        for start in positions.clone().step_by(self.kernels.rows()) {
+            let count = self.kernels.rows().min(positions.end - start);
+            let (outputs, rows) = (&mut outputs[..count], &mut rows[..grid.taps() * count]);
+            grid.locate(self.input, self.zeros, &mut place, outputs, rows);
+            // SAFETY: the grid gives the addresses; exclusive by the caller's promise.
+            unsafe { self.block(grid, output, outputs, rows, panels.clone()) };
         }
     }
 
@@ -108,7 +231,7 @@ impl RowsTimesPanels<'_> {
         for panel in panels {
             let columns = self.panels.columns(panel..panel + 1);
             for (out, &position) in out.iter_mut().zip(outputs) {
-                *out = output.as_mut_ptr().wrapping_add(position * output.stride() + columns.start);
+                *out = output.as_mut_ptr().wrapping_add(position * output.stride() + columns.start - self.first_column);
             }
             if let Some(residual) = self.residual {
                 for (added, &position) in added.iter_mut().zip(outputs) {

@@ -8,7 +8,7 @@ use super::points::{Finish, FromInputs, Points, ToOutputs, panels_a_block, tiles
 use super::tiles::Tiles;
 use super::POINTS;
 use crate::conv::micro::{MAX_ROWS, Product, Start};
-use crate::conv::{Epilogue, scratch};
+use crate::conv::{Fused, scratch};
 use crate::map::Arena;
 use crate::vector::run_kernel;
 use crate::{Activation, Isa, MapMut, MapRef, Window, parallel};
@@ -19,10 +19,11 @@ pub(in crate::conv) fn forward(
     x: MapRef,
     weight: &Weight,
     window: &Window,
-    epilogue: &Epilogue,
+    fused: &Fused,
     y: &mut MapMut,
 ) {
-    let finish = Finish { epilogue: *epilogue, accumulate: false };
+    assert!(fused.gate.is_none(), "only a pointwise convolution takes a gate");
+    let finish = Finish { fused: *fused, accumulate: false };
     Convolution { isa, x, weight, tiles: Tiles::forward(window), finish, y }.run();
 }
 
@@ -35,7 +36,7 @@ pub(in crate::conv) fn backward_data(
     accumulate: bool,
     dx: &mut MapMut,
 ) {
-    let finish = Finish { epilogue: Epilogue::NONE, accumulate };
+    let finish = Finish { fused: Fused::NONE, accumulate };
     Convolution { isa, x: dy, weight, tiles: Tiles::backward(window), finish, y: dx }.run();
 }
 

@@ -8,7 +8,7 @@ use crate::activation::{activate_vector, for_constant};
 use crate::conv::micro::MicroKernels;
 use crate::conv::panels::Panels;
 use crate::map::Arena;
-use crate::vector::{Kernel, Level, PerVector, Vector, over_channels};
+use crate::vector::{Kernel, Level, PerVector, Several, Vector, over_channels};
 use crate::{MapMut, MapRef, Region};
 
 /// Values of the points of a block of tiles: as many as leave the second-level cache room for weights.
@@ -162,7 +162,7 @@ impl PerVector for Cut<InputTile<'_>> {
 /// What happens to the outputs: `y = activation(sum + bias) + residual`, or `y += sum`.
 #[derive(Clone, Copy)]
 pub(super) struct Finish<'a> {
-    pub(super) epilogue: super::super::Epilogue<'a>,
+    pub(super) fused: super::super::Fused<'a>,
     pub(super) accumulate: bool,
 }
 
@@ -215,10 +215,11 @@ impl PerVector for OutputTile<'_> {
                     half[row][column] = values[row];
                 }
             }
-            let Finish { epilogue, accumulate } = self.finish;
-            let bias = epilogue.bias.map_or(V::splat(0.0), |bias| V::load(bias.as_ptr().add(channel)));
-            for_constant!(epilogue.activation, A => for row in 0..OUTPUTS {
+            let Finish { fused, accumulate } = self.finish;
+            let bias = fused.bias.map_or(V::splat(0.0), |bias| V::load(bias.as_ptr().add(channel)));
+            for_constant!(fused.activation, A => for row in 0..OUTPUTS {
                 let values = transform::outputs(half[row]);
+                let Several(values) = activate_vector(A, Several(values).add(Several([bias; OUTPUTS])));
                 for column in 0..OUTPUTS {
                     if !self.patch.has(row, column) {
                         continue;
@@ -227,8 +228,8 @@ impl PerVector for OutputTile<'_> {
                         self.patch.offset(row, column, stride).wrapping_add_unsigned(channel)
                     };
                     let y = self.y.as_mut_ptr().offset(at(self.y.stride()));
-                    let mut value = activate_vector(A, values[column].add(bias));
-                    if let Some(residual) = epilogue.residual {
+                    let mut value = values[column];
+                    if let Some(residual) = fused.residual {
                         value = value.add(V::load(residual.as_ptr().offset(at(residual.stride()))));
                     }
                     if accumulate {
