@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod convention;
+mod converted;
 mod error;
 mod matching;
 mod network;
