@@ -239,6 +239,12 @@ fn a_hub_that_fails_leaves_nothing_and_says_what_to_do() {
     let said = succeed(folder, &gone, &["weights", "fetch", NAME, "--from", "model.safetensors"]);
     assert!(said.contains(FILE), "{said}");
     assert!(succeed(folder, &gone, &["weights", "list"]).contains("verified"));
+    // TensorFlow's weights of the same network, as the name of the file says.
+    fs::rename(folder.join("model.safetensors"), folder.join("tf_efficientnet_lite0.safetensors")).unwrap();
+    fs::remove_dir_all(folder.join("w")).unwrap();
+    let error =
+        fail(folder, &gone, &["weights", "fetch", NAME, "--from", "tf_efficientnet_lite0.safetensors"]);
+    assert!(error.contains("padding symmetric") && error.contains("padding same"), "{error}");
 }
 
 #[test]

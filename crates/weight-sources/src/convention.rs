@@ -6,6 +6,7 @@ use effyolo_config::{BackboneSpec, Conventions, EfficientNetSpec, ModelSpec};
 use net_formats::{Archive, Normalization, PaddingMode, WeightsInfo};
 use net_graph::Padding;
 use serde_json::Value;
+use std::fmt;
 use std::path::Path;
 
 /// Key of the metadata that `effyolo train` writes.
@@ -58,6 +59,13 @@ impl Convention {
             },
             assumed: Vec::new(),
         }
+    }
+}
+
+impl fmt::Display for Convention {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Convention { padding, bn_eps, normalization, .. } = self;
+        write!(f, "padding {padding}, batch-norm epsilon {bn_eps}, input normalisation {normalization}")
     }
 }
 

@@ -5,7 +5,7 @@ use crate::interrupt;
 use crate::weights_folder::{FileState, WeightsFolder, manifest, named, sha256};
 use anyhow::{Context, Result, bail, ensure};
 use effyolo_config::{FetchedFile, PublishedWeights};
-use net_formats::{Averages, WeightsInfo};
+use net_formats::{Archive, Averages};
 use std::path::{Path, PathBuf};
 use tempfile::TempPath;
 use weight_sources::{Convention, Matched, Variant, Wanted};
@@ -27,7 +27,7 @@ struct Source {
     path: PathBuf,
     origin: String,
     /// Of a download: removed with this.
-    _temporary: Option<TempPath>,
+    temporary: Option<TempPath>,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
@@ -55,7 +55,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
             folder.lock_file().display()
         );
     }
-    convert(&source.path, weights, &path).with_context(|| format!("{} is not used", source.origin))?;
+    convert(&source, weights, &path).with_context(|| format!("{} is not used", source.origin))?;
     let fetched = FetchedFile { sha256: sha256(&path)?, source_sha256, source: source.origin };
     println!("{}: {}", weights.name, weights.what);
     println!("from {}, licence {}", fetched.source, weights.licence.as_deref().unwrap_or("not noted"));
@@ -77,7 +77,7 @@ fn usable(folder: &WeightsFolder, weights: &PublishedWeights, path: &Path) -> St
 fn obtain(arguments: &Arguments, weights: &PublishedWeights, folder: &WeightsFolder) -> Result<Source> {
     if let Some(path) = &arguments.from {
         ensure!(path.is_file(), "--from {}: expected a file", path.display());
-        return Ok(Source { path: path.clone(), origin: path.display().to_string(), _temporary: None });
+        return Ok(Source { path: path.clone(), origin: path.display().to_string(), temporary: None });
     }
     let Some(file) = &weights.hub else {
         bail!("{}: it is not known where to fetch it; hand over a file by --from FILE", weights.name)
@@ -100,7 +100,7 @@ fn obtain(arguments: &Arguments, weights: &PublishedWeights, folder: &WeightsFol
         )
     })?;
     let origin = format!("{}, commit {commit}, {}", file.repository, file.file);
-    Ok(Source { path: temporary.to_path_buf(), origin, _temporary: Some(temporary) })
+    Ok(Source { path: temporary.to_path_buf(), origin, temporary: Some(temporary) })
 }
 
 /// Ctrl-C leaves nothing behind.
@@ -115,18 +115,33 @@ fn remove_on_interrupt(file: PathBuf) -> Result<()> {
 }
 
 /// Writes the weights of a file in our form, with the record of how they were trained.
-fn convert(source: &Path, weights: &PublishedWeights, target: &Path) -> Result<()> {
-    let archive = net_formats::load(source, Averages::Prefer)?;
+fn convert(source: &Source, weights: &PublishedWeights, target: &Path) -> Result<()> {
+    let archive = net_formats::load(&source.path, Averages::Prefer)?;
     let variant = Some(Variant::named(&weights.variant, None)?);
     let matched =
         weight_sources::find(&archive, &Wanted { variant, also: Vec::new(), prefix: None, headless: false })?;
     require_whole(&matched)?;
     let convention = Convention::of_config(weights.conventions);
-    if archive.metadata.contains_key(WeightsInfo::METADATA_KEY) {
-        let recorded = Convention::find(&archive, &matched, "")?;
-        ensure!(recorded == convention, "expected weights trained with {convention:?}, got {recorded:?}");
-    }
+    let told = source.convention(&archive, &matched)?;
+    ensure!(
+        told.as_ref().is_none_or(|told| *told == convention),
+        "`{}` were trained with {convention}; this file with {}: it holds other weights of that network",
+        weights.name,
+        told.map(|told| told.to_string()).unwrap_or_default()
+    );
     Ok(matched.write(target, matched.our_names(), &matched.info(&convention))?)
+}
+
+impl Source {
+    /// How the weights of the file were trained, where it tells. The name of a download tells nothing.
+    fn convention(&self, archive: &Archive, matched: &Matched<'_>) -> Result<Option<Convention>> {
+        let architecture = match self.temporary {
+            Some(_) => String::new(),
+            None => weight_sources::architecture(&self.path, None, archive),
+        };
+        let convention = Convention::find(archive, matched, &architecture)?;
+        Ok(convention.assumed.is_empty().then_some(convention))
+    }
 }
 
 /// A deeper variant has all parameters of a shallower one, so nothing may be left over.
