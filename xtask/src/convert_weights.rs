@@ -116,7 +116,8 @@ fn produce(
     matched.write(&arguments.out, names, info)?;
     report.written_names = names.name();
     report.out = Some(arguments.out.display().to_string());
-    report.sha256 = Some(manifest::sha256(&arguments.out)?);
+    let out = || arguments.out.display().to_string();
+    report.sha256 = Some(weight_sources::sha256(&arguments.out).with_context(out)?);
     manifest::note(&arguments.out, report)
 }
 

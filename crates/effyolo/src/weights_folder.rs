@@ -2,9 +2,6 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use effyolo_config::{FetchedFile, PublishedWeights, WeightsLock, WeightsManifest};
-use sha2::{Digest, Sha256};
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 const MANIFEST: &str = include_str!("../../../weights/manifest.yaml");
@@ -149,15 +146,5 @@ pub(crate) fn resolve(weights: &Path) -> Result<PathBuf> {
 
 /// Checksum of a file as it lies on the disk.
 pub(crate) fn sha256(path: &Path) -> Result<String> {
-    let failed = || format!("reading {}", path.display());
-    let mut file = File::open(path).with_context(failed)?;
-    let mut hash = Sha256::new();
-    let mut block = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut block).with_context(failed)? {
-            0 => break,
-            len => hash.update(&block[..len]),
-        }
-    }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    weight_sources::sha256(path).with_context(|| format!("reading {}", path.display()))
 }

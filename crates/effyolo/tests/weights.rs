@@ -184,6 +184,13 @@ fn weights_are_fetched_once_and_known_ever_after() {
 
     assert!(succeed(folder, &hub, &["weights", "fetch", NAME]).contains("unchanged"));
     assert!(succeed(folder, &hub, &["weights", "verify"]).contains("verified"));
+    let listed = effyolo(folder, &hub, &["weights", "list", "--json", "-"]);
+    let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
+    let row = listed.as_array().unwrap().iter().find(|row| row["name"] == NAME).unwrap();
+    assert_eq!(
+        (&row["state"], &row["repository"]),
+        (&"verified".into(), &"timm/efficientnet_lite0.ra_in1k".into())
+    );
     assert_eq!(hub.downloads(), 1, "a file that is there is not downloaded again");
 
     fs::remove_file(&path).unwrap();

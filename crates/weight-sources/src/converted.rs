@@ -4,8 +4,28 @@ use crate::{Convention, Matched, Names, SourceError};
 use effnet_backbone::Naming;
 use net_formats::WeightsInfo;
 use net_formats::safetensors_file::{self, ArrayRef};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
+
+/// SHA-256 of a file as it lies on the disk, in hexadecimal.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn sha256(path: &Path) -> std::io::Result<String> {
+    let mut file = File::open(path)?;
+    let mut hash = Sha256::new();
+    let mut block = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut block)? {
+            0 => break,
+            len => hash.update(&block[..len]),
+        }
+    }
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
 
 impl Matched<'_> {
     /// The record of a file of these weights.
@@ -73,5 +93,18 @@ impl Matched<'_> {
         let metadata = info.to_metadata();
         let record = Some((WeightsInfo::METADATA_KEY, metadata.as_str()));
         Ok(safetensors_file::write(path, &arrays.collect(), record)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checksum_is_that_of_the_bytes() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "abc").unwrap();
+        let want = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(sha256(file.path()).unwrap(), want);
     }
 }
