@@ -7,13 +7,11 @@ mod verify;
 
 use anyhow::{Context, Result, ensure};
 use effnet_backbone::Naming;
-use net_formats::safetensors_file::{self, ArrayRef};
 use net_formats::{Archive, Averages, Normalization, PaddingMode, WeightsInfo};
 use report::Report;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use weight_sources::{Convention, Matched, Names, Variant, Wanted};
+use weight_sources::{Matched, Names, Variant, Wanted};
 
 /// Options of the command.
 #[derive(Debug, clap::Args)]
@@ -89,7 +87,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let source = || arguments.source.display().to_string();
     let matched = weight_sources::find(&archive, &wanted).with_context(source)?;
     let convention = convention::find(arguments, &archive, &matched).with_context(source)?;
-    let info = info(&matched, &convention);
+    let info = matched.info(&convention);
     let mut report = Report::new(&arguments.source, &archive, &matched, &info);
     report.assumed = convention.assumed;
     if report.is_complete() {
@@ -97,19 +95,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     print(arguments, &report)?;
     Ok(if report.is_complete() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn info(matched: &Matched<'_>, convention: &Convention) -> WeightsInfo {
-    WeightsInfo {
-        format: WeightsInfo::FORMAT,
-        variant: matched.variant.name.clone(),
-        classes: matched.classes,
-        padding: convention.padding,
-        bn_eps: convention.bn_eps,
-        normalization: convention.normalization,
-        naming: matched.naming_name().into(),
-        notice: matched.notice.map(str::to_string),
-    }
 }
 
 /// Verifies, writes, and notes in the report what was written.
@@ -127,10 +112,12 @@ fn produce(
         })?;
         report.verified = Some(verify::run(matched, info, image.as_deref())?);
     }
-    write(arguments, matched, info)?;
-    report.written_names = written_names(arguments, matched).name();
+    let names = written_names(arguments, matched);
+    matched.write(&arguments.out, names, info)?;
+    report.written_names = names.name();
     report.out = Some(arguments.out.display().to_string());
-    report.sha256 = Some(manifest::sha256(&arguments.out)?);
+    let out = || arguments.out.display().to_string();
+    report.sha256 = Some(weight_sources::sha256(&arguments.out).with_context(out)?);
     manifest::note(&arguments.out, report)
 }
 
@@ -149,20 +136,6 @@ fn written_names(arguments: &Arguments, matched: &Matched<'_>) -> Names {
         Names::EfficientNet(_) => Names::EfficientNet(arguments.to.naming()),
         Names::Ultralytics => Names::Ultralytics,
     }
-}
-
-fn write(arguments: &Arguments, matched: &Matched<'_>, info: &WeightsInfo) -> Result<()> {
-    let map = matched.variant.map(written_names(arguments, matched), matched.classes.unwrap_or(0))?;
-    let names: BTreeMap<&str, &str> =
-        map.iter().map(|weight| (weight.name.as_str(), weight.file_name.as_str())).collect();
-    let arrays = matched.weights.iter().map(|weight| {
-        let array = ArrayRef { dims: &weight.dims, values: &weight.values };
-        (names[weight.name.as_str()].to_string(), array)
-    });
-    let arrays = arrays.collect();
-    let metadata = info.to_metadata();
-    safetensors_file::write(&arguments.out, &arrays, Some((WeightsInfo::METADATA_KEY, &metadata)))?;
-    Ok(())
 }
 
 fn print(arguments: &Arguments, report: &Report) -> Result<()> {

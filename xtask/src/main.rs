@@ -18,11 +18,7 @@ use std::process::ExitCode;
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Command {
     /// Runs all tests, the doc tests, and the check of internal edges
-    Test {
-        /// Passed on to `cargo test`
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        arguments: Vec<String>,
-    },
+    Test(test::Arguments),
     /// Compares the crate table of ARCHITECTURE.md with what the crates depend on
     CheckEdges,
     /// Converts EfficientNet weights of other frameworks to safetensors with timm's names
@@ -42,7 +38,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Test { arguments } => test::run(&arguments)?,
+        Command::Test(arguments) => test::run(&arguments)?,
         Command::CheckEdges => edges::run()?,
         Command::ConvertWeights(arguments) => return convert_weights::run(&arguments),
         Command::Scale(arguments) => scale::run(&arguments)?,

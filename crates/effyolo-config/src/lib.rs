@@ -19,6 +19,7 @@ mod section;
 mod suggest;
 mod train;
 mod train_keys;
+mod weights;
 
 pub use backbone::{BackboneSpec, Conventions, CspSpec, EfficientNetSpec, Normalization};
 pub use data::DataSpec;
@@ -26,3 +27,4 @@ pub use error::ConfigError;
 pub use model::{Model, ModelSpec, Outputs, Task};
 pub use rows::{Module, Row, RowsSpec, ScaledVariant};
 pub use train::{Augmentation, AutoAugment, Decay, LossGains, Optimizer, Rules, TrainSpec};
+pub use weights::{FetchedFile, HubFile, PublishedWeights, WeightsLock, WeightsManifest};

@@ -14,10 +14,11 @@ mod pictures;
 mod progress;
 mod report;
 mod sources;
+mod weights_folder;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use commands::{bench, demo as demo_command, info, predict, profile, summary, train, val};
+use commands::{bench, demo as demo_command, info, predict, profile, summary, train, val, weights};
 use std::process::ExitCode;
 
 /// Train, validate and run YOLOv8 detectors with EfficientNet backbones, on the CPU.
@@ -47,6 +48,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Show where a network's time goes, step by step.
     Profile(profile::Arguments),
+    /// Fetch pretrained weights by name, list and verify them.
+    Weights(weights::Arguments),
     /// Say what this machine offers.
     Info(info::Arguments),
 }
@@ -78,6 +81,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Summary(arguments) => summary::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments, threads),
         Command::Profile(arguments) => profile::run(&arguments, threads),
+        Command::Weights(arguments) => weights::run(&arguments),
         Command::Info(arguments) => info::run(&arguments, threads),
     }
 }

@@ -1,6 +1,9 @@
 use crate::{ElementType, FormatError};
 use std::collections::BTreeMap;
 
+/// Arrays of one file and what was left out of it; the largest networks have some thousand. A name can take a file two
+/// bytes and its place here fifty, so their number is bounded apart from their size.
+pub(crate) const MAX_ENTRIES: usize = 100_000;
 /// Characters of a name that is only reported.
 const LONGEST_NAME: usize = 500;
 
@@ -78,6 +81,15 @@ impl Archive {
         }
     }
 
+    /// Fails where there are as many entries as a file may have.
+    pub(crate) fn require_room(&self) -> Result<(), FormatError> {
+        if self.arrays.len() + self.ignored.len() < MAX_ENTRIES {
+            return Ok(());
+        }
+        let (format, place, limit) = (self.format.name(), "list of arrays".into(), MAX_ENTRIES as u64);
+        Err(FormatError::Limit { format, place, what: "entries", limit })
+    }
+
     /// Names are cut where they are longer than any that a person wrote.
     pub(crate) fn ignore(&mut self, name: impl AsRef<str>, reason: &'static str) {
         let name = name.as_ref().chars().take(LONGEST_NAME).collect();
@@ -94,6 +106,9 @@ pub enum Averages {
     Ignore,
 }
 
+/// Elements that any file may be read in at once.
+const SMALL_PIECE: u64 = 1 << 20;
+
 /// How many elements may be handed out: a file cannot ask for much more than it holds.
 #[derive(Debug)]
 pub(crate) struct Budget {
@@ -107,6 +122,17 @@ impl Budget {
     pub(crate) fn for_file(format: &'static str, bytes: u64) -> Self {
         let limit = bytes.saturating_mul(2);
         Budget { format, limit, left: limit }
+    }
+
+    /// Fails where reading an array would at once take more elements than the file may hand out, however few of them are
+    /// the array's.
+    pub(crate) fn require_piece(&self, name: &str, dims: &[u64]) -> Result<(), FormatError> {
+        let count = dims.iter().try_fold(1u64, |product, dim| product.checked_mul(*dim));
+        if count.is_some_and(|count| count <= self.limit.max(SMALL_PIECE)) {
+            return Ok(());
+        }
+        let place = format!("array `{name}` in pieces of {dims:?}");
+        Err(FormatError::Limit { format: self.format, place, what: "elements", limit: self.limit })
     }
 
     /// The number of elements of an array, if they are within what is left.

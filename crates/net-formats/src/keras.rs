@@ -96,6 +96,10 @@ impl Walk {
         let dims =
             dims.ok_or_else(|| FormatError::damaged(FORMAT, &place, "too many or too large dimensions"))?;
         let count = self.budget.elements(&full, &dims)?;
+        // A compressed piece is unpacked as a whole, whatever the array takes of it.
+        if let Some(piece) = dataset.chunk_shape().map_err(|e| damaged(&place, &e))? {
+            self.budget.require_piece(&full, &piece)?;
+        }
         let values = match element {
             ElementType::F32 => dataset.read_f32(),
             ElementType::F64 => dataset.read_f64().map(|values| values.iter().map(|v| *v as f32).collect()),

@@ -42,6 +42,7 @@ pub fn read(bytes: &[u8]) -> Result<Archive, FormatError> {
         let mut graph = Message::new(FORMAT, graph);
         while let Some((field, value)) = graph.next()? {
             if let (INITIALIZER, Value::Bytes(tensor)) = (field, value) {
+                archive.require_room()?;
                 initializer(tensor, &mut archive, &mut budget)?;
             }
         }

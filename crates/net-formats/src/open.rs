@@ -76,7 +76,13 @@ pub fn load(path: &Path, averages: Averages) -> Result<Archive, FormatError> {
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, FormatError> {
-    std::fs::read(path).map_err(|reason| FormatError::Io { path: path.to_path_buf(), reason })
+    let failed = |reason| FormatError::Io { path: path.to_path_buf(), reason };
+    // A pipe could wait for ever, a device never end.
+    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+        let problem = "expected a file, found a folder, pipe or device";
+        return Err(failed(std::io::Error::new(std::io::ErrorKind::InvalidInput, problem)));
+    }
+    std::fs::read(path).map_err(failed)
 }
 
 /// The index of a TensorFlow checkpoint, if the path leads to one in another way than by its own name.
@@ -130,6 +136,13 @@ mod tests {
         let text = "model_checkpoint_path: \"/far/away/model.ckpt-7\"\nall_model_checkpoint_paths: \"x\"\n";
         assert_eq!(named(text).as_deref(), Some("model.ckpt-7.index"));
         assert_eq!(named("nothing"), None);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_device_is_not_read() {
+        let error = load(Path::new("/dev/zero"), Averages::Prefer).unwrap_err().to_string();
+        assert!(error.contains("/dev/zero: expected a file"), "{error}");
     }
 
     #[test]

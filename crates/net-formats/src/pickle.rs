@@ -6,13 +6,15 @@
 //!
 //! Source: the documentation of Python's `pickletools` (protocols 0 to 5) and of `torch.save`.
 
+use crate::archive::MAX_ENTRIES;
 use crate::bytes::Bytes;
 use crate::{ElementType, FormatError};
 use std::collections::HashMap;
+use std::rc::Rc;
 
 pub(crate) const FORMAT: &str = "PyTorch";
-/// Opcodes of one pickle; a state dict needs about thirty a tensor.
-const MAX_OPCODES: u64 = 4_000_000;
+/// Opcodes of one pickle; a state dict needs about thirty a tensor. One byte can take fifty in memory.
+const MAX_OPCODES: u64 = 1_000_000;
 
 /// Index of a node in its [`Pickle`].
 pub(crate) type NodeId = usize;
@@ -28,7 +30,8 @@ pub(crate) enum Node {
     Dict(Vec<(NodeId, NodeId)>),
     Global(Global),
     Storage(Box<Storage>),
-    Tensor(Box<TensorSpec>),
+    /// Shared: a parameter is its tensor.
+    Tensor(Rc<TensorSpec>),
 }
 
 /// What the allowed names stand for.
@@ -87,6 +90,7 @@ pub(crate) fn read(bytes: &mut Bytes<'_>) -> Result<Pickle, FormatError> {
         marks: Vec::new(),
         memo: HashMap::new(),
         pairs_left: MAX_OPCODES as usize,
+        tensors_left: MAX_ENTRIES,
     };
     let root = machine.run()?;
     *bytes = machine.bytes;
@@ -102,6 +106,8 @@ struct Machine<'a> {
     memo: HashMap<u64, NodeId>,
     /// Pairs that dicts may still be made from: one list can be named by many calls.
     pairs_left: usize,
+    /// Tensors that may still be made: a call takes five bytes, a tensor hundreds.
+    tensors_left: usize,
 }
 
 impl Machine<'_> {
@@ -329,7 +335,11 @@ impl Machine<'_> {
         let node = match global {
             Global::Inert => Node::Inert,
             Global::Dict => self.dict(arguments_id)?,
-            Global::RebuildTensor => Node::Tensor(self.tensor(arguments)?.into()),
+            Global::RebuildTensor => {
+                let tensor = self.tensor(arguments)?;
+                self.tensors_left -= 1;
+                Node::Tensor(tensor.into())
+            }
             Global::RebuildParameter => match arguments.first().map(|id| &self.nodes[*id]) {
                 Some(Node::Tensor(tensor)) => Node::Tensor(tensor.clone()),
                 _ => return Err(self.bytes.damaged("a parameter without its tensor")),
@@ -356,6 +366,10 @@ impl Machine<'_> {
 
     /// Arguments of `_rebuild_tensor_v2`: storage, offset, dimensions, strides, and what only training needs.
     fn tensor(&self, arguments: &[NodeId]) -> Result<TensorSpec, FormatError> {
+        if self.tensors_left == 0 {
+            let (place, limit) = ("pickle".into(), MAX_ENTRIES as u64);
+            return Err(FormatError::Limit { format: FORMAT, place, what: "tensors", limit });
+        }
         let node = |index: usize| arguments.get(index).map(|id| &self.nodes[*id]);
         let (Some(Node::Storage(storage)), Some(Node::Int(offset))) = (node(0), node(1)) else {
             return Err(self.bytes.damaged("a tensor without storage and offset"));

@@ -27,6 +27,7 @@ pub fn read(bytes: &[u8]) -> Result<Archive, FormatError> {
     let mut archive = Archive::new(Format::Safetensors);
     archive.metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
     for (name, view) in file.iter() {
+        archive.require_room()?;
         let stored_as = element(view.dtype()).ok_or_else(|| {
             let problem =
                 format!("element type {:?}; expected f32, f64, f16, bf16 or integers", view.dtype());

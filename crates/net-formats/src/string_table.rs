@@ -12,8 +12,8 @@ const MAGIC: u64 = 0xdb47_7524_8b80_fb57;
 const FOOTER: usize = 48;
 /// Bytes behind a block: kind of compression, checksum.
 const TRAILER: u64 = 5;
-/// What the blocks of a table may unpack to.
-const MAX_UNPACKED: u64 = 256 << 20;
+/// What the blocks of a table may unpack to; an index takes about a hundred bytes a variable.
+const MAX_UNPACKED: u64 = 64 << 20;
 
 /// Keys and values in order.
 pub(crate) type Entries = Vec<(Vec<u8>, Vec<u8>)>;
@@ -38,7 +38,11 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Entries, FormatError> {
         let place = handle(&mut Bytes::new(FORMAT, &place))?;
         read_block(bytes, place, &mut unpacked, &mut all)?;
     }
-    Ok(all)
+    // A block that is named twice would stand for more than the file holds.
+    match all.is_sorted_by(|(a, _), (b, _)| a < b) {
+        true => Ok(all),
+        false => Err(FormatError::damaged(FORMAT, "index", "keys are not in order, or occur twice")),
+    }
 }
 
 /// Offset and size of a block.

@@ -1,7 +1,7 @@
 //! TensorFlow checkpoints of the second format: an index (`.index`) and shards of raw numbers
 //! (`.data-00000-of-00001`).
 
-use crate::archive::{Archive, Averages, Budget, Format, NamedArray};
+use crate::archive::{Archive, Averages, Budget, Format, MAX_ENTRIES, NamedArray};
 use crate::bytes::Bytes;
 use crate::crc32c;
 use crate::string_table::{self, FORMAT};
@@ -90,6 +90,10 @@ fn select(
     averages: Averages,
     archive: &mut Archive,
 ) -> Result<BTreeMap<String, Entry>, FormatError> {
+    if entries.len() > MAX_ENTRIES {
+        let (place, limit) = ("index".into(), MAX_ENTRIES as u64);
+        return Err(FormatError::Limit { format: FORMAT, place, what: "entries", limit });
+    }
     let mut names = Vec::with_capacity(entries.len());
     for (key, value) in entries {
         let name = std::str::from_utf8(key);
@@ -321,6 +325,38 @@ mod tests {
             let table = table(&[("", field(1, 1)), ("w", entry)], false);
             let error = read_table(&table, &[data.to_vec()]).unwrap_err().to_string();
             assert!(error.contains(want), "{want}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_occurs_twice_is_an_error() {
+        let data = 1f32.to_le_bytes();
+        for names in [["w", "w"], ["x", "w"]] {
+            let entries = names.map(|name| (name, entry(1, &[1], 0, 0, &data)));
+            let table = table(&[&[("", field(1, 1))][..], &entries].concat(), false);
+            let error = read_table(&table, &[data.to_vec()]).unwrap_err().to_string();
+            assert!(error.contains("in order"), "{error}");
+        }
+    }
+
+    proptest::proptest! {
+        /// Checksums are of the changed bytes, so that they keep nothing from the readers behind them.
+        #[test]
+        fn entries_with_good_checksums_may_say_anything(
+            header in proptest::collection::vec(proptest::num::u8::ANY, 0..12),
+            changes in proptest::collection::vec((0..60usize, proptest::num::u8::ANY), 0..4),
+            cut in 0..60usize,
+        ) {
+            let data = [1f32, 2.0].map(f32::to_le_bytes).concat();
+            let mut value = entry(1, &[2, 1], 0, 0, &data);
+            for (at, byte) in changes {
+                let len = value.len();
+                value[at % len] = byte;
+            }
+            value.truncate(cut);
+            let entries = |header: Vec<u8>| [("", header), ("w", value.clone())];
+            let _ = read(&table(&entries(header), true), Averages::Prefer, |_, _| Ok(data.clone()));
+            let _ = read(&table(&entries(field(1, 1)), false), Averages::Ignore, |_, _| Ok(data.clone()));
         }
     }
 

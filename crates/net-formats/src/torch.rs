@@ -3,7 +3,7 @@
 //! Nothing of a file is run. Entries of the archive are slices of the given bytes (`torch.save` never compresses), so
 //! an archive cannot unpack to more than itself.
 
-use crate::archive::{Archive, Averages, Budget, Format, NamedArray};
+use crate::archive::{Archive, Averages, Budget, Format, MAX_ENTRIES, NamedArray};
 use crate::bytes::Bytes;
 use crate::pickle::{self, FORMAT, Node, NodeId, Pickle, TensorSpec};
 use crate::{ElementType, FormatError};
@@ -15,9 +15,6 @@ use zip::{CompressionMethod, ZipArchive};
 const LEGACY_MAGIC: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e";
 /// Pickle of the version number of that form, 1001.
 const LEGACY_VERSION: &[u8] = b"\x80\x02\x4d\xe9\x03\x2e";
-/// Entries of a state dict; the largest networks have some thousand. A pickle can repeat a name at the cost of two
-/// bytes, so the number of names is bounded apart from their size.
-const MAX_ENTRIES: usize = 100_000;
 /// Dicts around the state dict that are looked into.
 const MAX_DEPTH: usize = 4;
 /// Keys of training checkpoints under which the weights lie.

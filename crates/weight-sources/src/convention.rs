@@ -2,10 +2,11 @@
 
 use crate::{Matched, Names, SourceError, Variant};
 use effnet_backbone::Naming;
-use effyolo_config::{BackboneSpec, EfficientNetSpec, ModelSpec};
+use effyolo_config::{BackboneSpec, Conventions, EfficientNetSpec, ModelSpec};
 use net_formats::{Archive, Normalization, PaddingMode, WeightsInfo};
 use net_graph::Padding;
 use serde_json::Value;
+use std::fmt;
 use std::path::Path;
 
 /// Key of the metadata that `effyolo train` writes.
@@ -37,20 +38,20 @@ impl Convention {
                 normalization: info.normalization,
                 assumed: Vec::new(),
             },
-            (None, Some(backbone)) => Convention::of_backbone(&backbone),
+            (None, Some(backbone)) => Convention::of_config(backbone.conventions()),
             (None, None) => of_naming(matched, architecture),
         })
     }
 
-    /// That of a network of ours.
-    pub fn of_backbone(backbone: &EfficientNetSpec) -> Self {
+    /// That of a configuration.
+    pub fn of_config(conventions: Conventions) -> Self {
         Convention {
-            padding: match backbone.padding {
+            padding: match conventions.padding {
                 Padding::Same => PaddingMode::Same,
                 Padding::Symmetric => PaddingMode::Symmetric,
             },
-            bn_eps: backbone.bn_eps,
-            normalization: match backbone.normalization {
+            bn_eps: conventions.bn_eps,
+            normalization: match conventions.normalization {
                 effyolo_config::Normalization::None => Normalization::None,
                 effyolo_config::Normalization::Imagenet => Normalization::Imagenet,
                 effyolo_config::Normalization::Lite => Normalization::Lite,
@@ -58,6 +59,13 @@ impl Convention {
             },
             assumed: Vec::new(),
         }
+    }
+}
+
+impl fmt::Display for Convention {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Convention { padding, bn_eps, normalization, .. } = self;
+        write!(f, "padding {padding}, batch-norm epsilon {bn_eps}, input normalisation {normalization}")
     }
 }
 
@@ -108,19 +116,20 @@ fn of_naming(matched: &Matched<'_>, architecture: &str) -> Convention {
     let (padding, bn_eps) = match naming {
         Naming::Torchvision if is_large(&matched.variant) => (PaddingMode::Symmetric, 1e-3),
         Naming::Torchvision => torch,
-        // The files that timm and this project call `efficientnet_lite<n>` are ports of TensorFlow's.
-        Naming::Timm if is_torch_trained(architecture) && !is_lite => torch,
+        Naming::Timm if is_torch_trained(architecture, is_lite) => torch,
         _ => tensorflow,
     };
     let normalization = match naming {
-        _ if is_adversarial(architecture) => Normalization::Lite,
+        _ if has_inputs_around_zero(architecture) => Normalization::Lite,
+        Naming::Timm if is_torch_trained(architecture, is_lite) => Normalization::Imagenet,
         Naming::TensorFlow | Naming::Keras | Naming::KerasNumbered if is_lite => {
             Normalization::LiteTensorflow
         }
         _ if is_lite => Normalization::Lite,
         _ => Normalization::Imagenet,
     };
-    let told = naming != Naming::Timm || architecture.contains("tf_") || is_torch_trained(architecture);
+    let is_timms = architecture.starts_with("efficientnet_") || architecture.contains("tf_");
+    let told = naming != Naming::Timm || is_timms;
     let assumed = if told { Vec::new() } else { vec!["padding", "bn_eps"] };
     Convention { padding, bn_eps, normalization, assumed }
 }
@@ -130,17 +139,46 @@ fn stock_yolov8() -> Convention {
     Convention { padding, bn_eps: 1e-3, normalization, assumed: Vec::new() }
 }
 
-/// timm calls what it trained itself `efficientnet_b0`, and what it took from TensorFlow `tf_efficientnet_b0`.
-fn is_torch_trained(architecture: &str) -> bool {
-    architecture.starts_with("efficientnet_")
+/// timm calls what it trained itself `efficientnet_b0`, and what it took from TensorFlow `tf_efficientnet_b0`. Of the Lite
+/// variants it trained one, with RandAugment; files called `efficientnet_lite<n>` without that tag are TensorFlow's.
+fn is_torch_trained(architecture: &str, is_lite: bool) -> bool {
+    architecture.starts_with("efficientnet_") && (!is_lite || parts(architecture).any(|part| part == "ra"))
 }
 
-/// AdvProp checkpoints (arXiv 1911.09665) were trained on images in `[-1, 1]`.
-fn is_adversarial(architecture: &str) -> bool {
-    architecture.split(['_', '.', '-']).any(|part| part == "ap" || part == "advprop")
+/// AdvProp checkpoints (arXiv 1911.09665) and timm's later recipe (`ra4`) were trained on images in `[-1, 1]`.
+fn has_inputs_around_zero(architecture: &str) -> bool {
+    parts(architecture).any(|part| ["ap", "advprop", "ra4"].contains(&part))
+}
+
+fn parts(architecture: &str) -> impl Iterator<Item = &str> {
+    architecture.split(['_', '.', '-'])
 }
 
 /// The variants that torchvision gives TensorFlow's epsilon.
 pub fn is_large(variant: &Variant) -> bool {
     ["b5", "b6", "b7"].contains(&variant.name.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As timm 1.0 builds the model and states its input (`pretrained_cfg`).
+    #[test]
+    fn timms_names_tell_how_it_trained() {
+        let cases = [
+            ("efficientnet_b0.ra_in1k", false, true, false),
+            ("efficientnet_b0.ra4_e3600_r224_in1k", false, true, true),
+            ("tf_efficientnet_b0.ns_jft_in1k", false, false, false),
+            ("tf_efficientnet_b8_ap-00e169fa", false, false, true),
+            ("efficientnet_lite0.ra_in1k", true, true, false),
+            ("efficientnet_lite0_ra-37913777", true, true, false),
+            ("efficientnet_lite0", true, false, false),
+            ("tf_efficientnet_lite0.in1k", true, false, false),
+        ];
+        for (name, is_lite, torch, around_zero) in cases {
+            assert_eq!(is_torch_trained(name, is_lite), torch, "{name}");
+            assert_eq!(has_inputs_around_zero(name), around_zero, "{name}");
+        }
+    }
 }

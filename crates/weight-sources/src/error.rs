@@ -1,6 +1,6 @@
 use effnet_scaling::ScalingError;
 use effyolo_config::ConfigError;
-use net_formats::InfoError;
+use net_formats::{FormatError, InfoError};
 use yolo_neck_head::DetectorError;
 
 /// Why it cannot be said which network a file holds.
@@ -23,6 +23,10 @@ pub enum SourceError {
     OtherNames { names: String, variant: String },
     #[error("metadata `effyolo`: expected the card of a model that `effyolo train` wrote")]
     Card(#[from] serde_json::Error),
+    #[error("{count} parameters of `{variant}` are missing or have other dimensions; {first}")]
+    Incomplete { variant: String, count: usize, first: String },
+    #[error(transparent)]
+    Write(#[from] FormatError),
     #[error(transparent)]
     Variant(#[from] ScalingError),
     #[error(transparent)]

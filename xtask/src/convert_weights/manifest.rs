@@ -2,25 +2,8 @@
 
 use super::report::Report;
 use anyhow::{Context, Result};
-use sha2::{Digest, Sha256};
 use std::fs::{self, File};
-use std::io::Read;
 use std::path::Path;
-
-/// Checksum of a file as it lies on the disk.
-pub(super) fn sha256(path: &Path) -> Result<String> {
-    let mut file = File::open(path).with_context(|| path.display().to_string())?;
-    let mut hash = Sha256::new();
-    let mut block = vec![0; 1 << 20];
-    loop {
-        let len = file.read(&mut block).with_context(|| path.display().to_string())?;
-        if len == 0 {
-            break;
-        }
-        hash.update(&block[..len]);
-    }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
-}
 
 /// Adds or renews the entry of a file that lies in the checkout's folder `weights`.
 pub(super) fn note(out: &Path, report: &Report) -> Result<()> {
@@ -109,13 +92,5 @@ mod tests {
             with_entry(TEXT, "a.safetensors", &[("source", "a: b".into())]).lines().last().unwrap(),
             r#"    source: "a: b""#
         );
-    }
-
-    #[test]
-    fn a_checksum_is_that_of_the_bytes() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        fs::write(file.path(), "abc").unwrap();
-        let want = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        assert_eq!(sha256(file.path()).unwrap(), want);
     }
 }

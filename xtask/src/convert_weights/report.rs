@@ -72,8 +72,6 @@ impl Report {
             }
         }
         let line = |weight: &Weight<'_>| format!("{} -> {} {:?}", weight.source, weight.name, weight.dims);
-        let is_broken = |weight: &&Weight<'_>| weight.values.iter().any(|value| !value.is_finite());
-        let non_finite = matched.weights.iter().filter(is_broken).map(|weight| weight.name.clone()).collect();
         Report {
             source: source.display().to_string(),
             format: archive.format.name(),
@@ -93,7 +91,7 @@ impl Report {
             misshaped: misshaped.map(|(name, expected, got)| Misshaped { name, expected, got }).collect(),
             ignored: ignored.map(|i| IgnoredArray { name: i.name.clone(), reason: i.reason }).collect(),
             converted,
-            non_finite,
+            non_finite: matched.non_finite(),
             notice: info.notice.clone(),
             out: None,
             sha256: None,
@@ -182,6 +180,7 @@ impl Report {
             self.classes.map_or("no classifier".to_string(), |classes| format!("{classes} classes"));
         let mut lines = vec![
             ("file", file.to_string()),
+            ("variant", self.variant.clone()),
             ("what", format!("{}, {classes}", self.network())),
             ("source", format!("{} ({}, {} names)", source.unwrap_or_default(), self.format, self.naming)),
             ("names", self.written_names.to_string()),

@@ -8,3 +8,4 @@ pub(crate) mod profile;
 pub(crate) mod summary;
 pub(crate) mod train;
 pub(crate) mod val;
+pub(crate) mod weights;

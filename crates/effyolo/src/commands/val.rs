@@ -7,6 +7,7 @@ use crate::output;
 use crate::pictures::save_comparisons;
 use crate::progress::ValidationProgress;
 use crate::report::{self, ValidationReport};
+use crate::weights_folder;
 use anyhow::{Result, ensure};
 use classify_data::{ClassAugmentation, ClassPipeline};
 use detect_data::{Dataset, LoadedImages, ValidationLoader};
@@ -53,7 +54,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    match network::load_trained(&arguments.weights)? {
+    match network::load_trained(&weights_folder::resolve(&arguments.weights)?)? {
         Trained::Detector(trained) => validate_detections(trained, arguments),
         Trained::Classifier(trained) => validate_classes(trained, arguments),
     }

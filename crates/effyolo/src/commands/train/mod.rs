@@ -8,6 +8,7 @@ mod pretrained;
 use crate::interrupt;
 use crate::output;
 use crate::progress::TrainingProgress;
+use crate::weights_folder;
 use anyhow::{Context, Result, bail, ensure};
 use effyolo_config::{Model, ModelSpec, Outputs, Task as ModelTask};
 use net_cpu::Params;
@@ -32,7 +33,7 @@ pub(crate) struct Arguments {
     #[arg(long, required_unless_present = "resume")]
     data: Option<PathBuf>,
     /// Weights to start from: those of an earlier run, or of another framework (PyTorch, safetensors, TensorFlow, Keras,
-    /// ONNX) for this backbone.
+    /// ONNX) for this backbone; or a name of `effyolo weights list` that was fetched.
     #[arg(long)]
     weights: Option<PathBuf>,
     /// Passes over the training images.
@@ -161,15 +162,16 @@ fn started(arguments: &Arguments, model: &Path, data: &Path) -> Result<Plan> {
         ensure!(asked == task, "{}: expected a model for --task {asked:?}, got {task:?}", model.display());
     }
     spec.notes.iter().for_each(|note| eprintln!("note: {note}"));
+    let weights = arguments.weights.as_deref().map(weights_folder::resolve).transpose()?;
     let asked = RunArguments {
         version: env!("CARGO_PKG_VERSION").into(),
         model: absolute(model)?,
         data: absolute(data)?,
-        weights: arguments.weights.as_deref().map(absolute).transpose()?,
+        weights: weights.as_deref().map(absolute).transpose()?,
         settings,
         notice: None,
     };
-    let pretrained = arguments.weights.as_deref().map(|path| Pretrained::read(path, &spec)).transpose()?;
+    let pretrained = weights.as_deref().map(|path| Pretrained::read(path, &spec)).transpose()?;
     if let Some(pretrained) = &pretrained {
         pretrained.prepare(&mut spec, model)?;
     }
