@@ -117,18 +117,20 @@ pub(super) type OuterKernel = unsafe fn(&Outer);
 pub(super) struct MicroKernels {
     /// Values of a vector.
     pub(super) lanes: usize,
-    /// `[M - 1][V - 1]`, for every number of rows `M` and vectors `V`.
+    /// Numbers of rows that there are `products` for; the last is that of a full block.
+    heights: &'static [usize],
+    /// `[height][V - 1]`.
     products: &'static [[ProductKernel; PANEL_VECTORS]],
-    /// As `products`.
-    pointwise: &'static [[PointwiseKernel; PANEL_VECTORS]],
-    /// As `products`.
+    /// `[V - 1]`, for full blocks.
+    pointwise: [PointwiseKernel; PANEL_VECTORS],
+    /// `[M - 1][V - 1]`, for every number of rows `M` and vectors `V`.
     outers: &'static [[OuterKernel; PANEL_VECTORS]],
 }
 
 impl MicroKernels {
     /// Rows of the tallest block.
     pub(super) fn rows(&self) -> usize {
-        self.products.len()
+        self.outers.len()
     }
 
     /// Values of a full panel.
@@ -136,14 +138,21 @@ impl MicroKernels {
         PANEL_VECTORS * self.lanes
     }
 
-    /// The kernel for blocks of `rows` rows and `width` columns.
-    pub(super) fn product(&self, rows: usize, width: usize) -> ProductKernel {
-        self.products[rows - 1][width / self.lanes - 1]
+    /// Rows of the lowest product that has `rows` at least; what it has more may be repetitions of the last.
+    pub(super) fn height(&self, rows: usize) -> usize {
+        let found = self.heights.iter().find(|height| **height >= rows);
+        *found.unwrap_or_else(|| panic!("a block of {rows} rows"))
     }
 
-    /// The kernel for blocks of `rows` rows and panels of `width` columns.
-    pub(super) fn pointwise(&self, rows: usize, width: usize) -> PointwiseKernel {
-        self.pointwise[rows - 1][width / self.lanes - 1]
+    /// The kernel for blocks of `height` rows, one of [`MicroKernels::height`], and `width` columns.
+    pub(super) fn product(&self, height: usize, width: usize) -> ProductKernel {
+        let index = self.heights.iter().position(|known| *known == height).expect("a known height");
+        self.products[index][width / self.lanes - 1]
+    }
+
+    /// The kernel for full blocks of rows and panels of `width` columns.
+    pub(super) fn pointwise(&self, width: usize) -> PointwiseKernel {
+        self.pointwise[width / self.lanes - 1]
     }
 
     /// The kernel for blocks of `rows` channels and `width` columns.
@@ -152,9 +161,10 @@ impl MicroKernels {
     }
 }
 
-/// Makes the [`MicroKernels`] of a [`Vector`] type for the listed numbers of rows.
+/// Makes the [`MicroKernels`] of a [`Vector`] type: products of the listed heights, of which the one after the semicolon
+/// is that of full blocks, and outer products of the numbers of rows in the second list.
 macro_rules! micro_kernels {
-    ($simd:ty, [$($rows:literal)*] $(, $feature:literal)?) => {{
+    ($simd:ty, [$($height:literal)*; $full:literal], [$($rows:literal)*] $(, $feature:literal)?) => {{
         $(#[target_feature(enable = $feature)])?
         unsafe fn product_kernel<const M: usize, const V: usize>(task: &Product) {
             // SAFETY: passed on to the caller.
@@ -172,21 +182,26 @@ macro_rules! micro_kernels {
         }
         MicroKernels {
             lanes: <$simd as Vector>::LANES,
-            products: &[$([product_kernel::<$rows, 1>, product_kernel::<$rows, 2>]),*],
-            pointwise: &[$([pointwise_kernel::<$rows, 1>, pointwise_kernel::<$rows, 2>]),*],
+            heights: &[$($height,)* $full],
+            products: &[
+                $([product_kernel::<$height, 1>, product_kernel::<$height, 2>],)*
+                [product_kernel::<$full, 1>, product_kernel::<$full, 2>],
+            ],
+            pointwise: [pointwise_kernel::<$full, 1>, pointwise_kernel::<$full, 2>],
             outers: &[$([outer_kernel::<$rows, 1>, outer_kernel::<$rows, 2>]),*],
         }
     }};
 }
 
-static PORTABLE: MicroKernels = micro_kernels!(Four, [1 2 3 4 5 6]);
+static PORTABLE: MicroKernels = micro_kernels!(Four, [1 2 4; 6], [1 2 3 4 5 6]);
 #[cfg(target_arch = "x86_64")]
-static AVX2: MicroKernels = micro_kernels!(__m256, [1 2 3 4 5 6], "avx2,fma");
+static AVX2: MicroKernels = micro_kernels!(__m256, [1 2 4; 6], [1 2 3 4 5 6], "avx2,fma");
 #[cfg(target_arch = "x86_64")]
-static AVX512: MicroKernels = micro_kernels!(__m512, [1 2 3 4 5 6 7 8 9 10 11 12], "avx512f");
+static AVX512: MicroKernels =
+    micro_kernels!(__m512, [1 2 4 8; 12], [1 2 3 4 5 6 7 8 9 10 11 12], "avx512f");
 /// The panels of AVX-512 on every CPU.
 #[cfg(test)]
-pub(super) static WIDE: MicroKernels = micro_kernels!(Lanes<16, false>, [1 2 3]);
+pub(super) static WIDE: MicroKernels = micro_kernels!(Lanes<16, false>, [1; 3], [1 2 3]);
 
 /// The micro-kernels of an instruction set. To run them is safe as far as the instruction set goes.
 pub(super) fn micro_kernels(isa: Isa) -> &'static MicroKernels {

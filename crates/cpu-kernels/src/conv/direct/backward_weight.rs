@@ -132,7 +132,7 @@ impl Chunk {
         self.outputs.resize(count, 0);
         self.rows.resize(grid.taps() * count, std::ptr::null());
         self.zeros.resize(grid.channels().max(self.zeros.len()), 0.0);
-        grid.locate(x, &self.zeros, place, &mut self.outputs, &mut self.rows);
+        grid.locate(x, &self.zeros, place, count, &mut self.outputs, &mut self.rows);
     }
 
     fn copy_panel(&mut self, dy: MapRef, panels: &Panels, panel: usize) {

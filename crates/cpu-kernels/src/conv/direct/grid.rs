@@ -185,19 +185,22 @@ impl Grid {
         Place { image: row / self.y.len.max(1), y: row % self.y.len.max(1), x: position % self.x.len.max(1) }
     }
 
-    /// Writes where `outputs.len()` positions from `place` on lie in the output map, and the addresses they read,
-    /// `[taps][positions]`, into `rows`. Padding reads `zeros`. Goes on to the position after the last.
+    /// Writes where `count` positions from `place` on lie in the output map, and the addresses they read,
+    /// `[taps][outputs.len()]`, into `rows`; what is longer than `count` repeats the last. Padding reads `zeros`. Goes on
+    /// to the position after the last.
     pub(super) fn locate(
         &self,
         input: MapRef,
         zeros: &[f32],
         place: &mut Place,
+        count: usize,
         outputs: &mut [usize],
         rows: &mut [*const f32],
     ) {
         assert!(zeros.len() >= self.channels && rows.len() == self.taps() * outputs.len());
         assert_eq!(input.positions(), self.batch * self.y.in_len * self.x.in_len);
-        let count = outputs.len();
+        assert!(0 < count && count <= outputs.len());
+        let height = outputs.len();
         let mut index = 0;
         while index < count {
             let run = (self.x.len - place.x).min(count - index);
@@ -206,14 +209,22 @@ impl Grid {
             for (i, output) in outputs[index..][..run].iter_mut().enumerate() {
                 *output = first + i * self.x.step;
             }
-            self.locate_run(input, zeros.as_ptr(), *place, run, (index, count), rows);
+            self.locate_run(input, zeros.as_ptr(), *place, run, (index, height), rows);
             index += run;
             self.advance(place, run);
+        }
+        if count < height {
+            let last = outputs[count - 1];
+            outputs[count..].fill(last);
+            for rows in rows.chunks_exact_mut(height) {
+                let last = rows[count - 1];
+                rows[count..].fill(last);
+            }
         }
     }
 
     /// Writes the addresses that `run` positions of a row of the grid read: those of the first tap from slot `first_slot`
-    /// on, those of each next tap `count` slots further.
+    /// on, those of each next tap `height` slots further.
     #[inline(always)]
     fn locate_run(
         &self,
@@ -221,7 +232,7 @@ impl Grid {
         zeros: *const f32,
         place: Place,
         run: usize,
-        (first_slot, count): (usize, usize),
+        (first_slot, height): (usize, usize),
         rows: &mut [*const f32],
     ) {
         let step = self.x.in_step * input.stride();
@@ -232,7 +243,7 @@ impl Grid {
             let first = row * self.x.in_len as isize + (place.x * self.x.in_step) as isize;
             for dx in self.x.taps() {
                 let rows = &mut rows[slot..][..run];
-                slot += count;
+                slot += height;
                 let end = if row_exists { dx.end.saturating_sub(place.x).min(run) } else { 0 };
                 let start = dx.start.saturating_sub(place.x).min(end);
                 let address = input.as_ptr().wrapping_offset((first + dx.offset) * input.stride() as isize);

@@ -154,42 +154,80 @@ impl RowsTimesPanels<'_> {
         positions: Range<usize>,
         panels: Range<usize>,
     ) {
-        assert!(positions.end <= output.positions() && positions.end <= self.input.positions());
-        let residual = self.residual.map(|map| {
-            let columns = self.panels.columns(panels.clone());
-            assert!(positions.end <= map.positions() && columns.end <= map.channels(), "residual");
-            (map.as_ptr(), map.stride())
-        });
-        let full = self.kernels.rows();
-        let blocks = positions.len() / full;
-        // A last panel that is narrower than the others has a kernel of its own, and so have the last few rows.
-        let wide = (panels.start..panels.end).take_while(|panel| self.panels.width(*panel) == self.kernels.width());
+        let blocks = positions.len() / self.kernels.rows();
+        let done = blocks * self.kernels.rows();
+        // A last panel that is narrower than the others has a kernel of its own.
+        let wide = panels.clone().take_while(|panel| self.panels.width(*panel) == self.kernels.width());
         let border = panels.start + wide.count();
-        for (first_row, rows, blocks) in [(0, full, blocks), (blocks * full, positions.len() % full, 1)] {
-            for panels in [panels.start..border, border..panels.end] {
-                let columns = self.panels.columns(panels.clone());
-                if rows * blocks == 0 || columns.is_empty() {
-                    continue;
-                }
-                let position = positions.start + first_row;
-                let column = columns.start - self.first_column;
-                let task = Pointwise {
-                    x: (x.0.wrapping_add(first_row * x.1), x.1),
-                    blocks,
-                    channels: self.input.channels(),
-                    panel: self.weight[self.panels.start(panels.start) * self.input.channels()..].as_ptr(),
-                    columns: columns.len(),
-                    start: self.start(columns.start),
-                    activation: self.activation,
-                    residual: residual
-                        .map(|(start, stride)| (start.wrapping_add(position * stride + columns.start), stride)),
-                    out: (output.as_mut_ptr().wrapping_add(position * output.stride() + column), output.stride()),
-                };
-                // SAFETY: the rows exist by the caller's promise and the assertions; `run_range` asserted the columns
-                // of the output and the length of the weight.
-                unsafe { self.kernels.pointwise(rows, self.panels.width(panels.start))(&task) };
+        // SAFETY: passed on to the caller.
+        unsafe {
+            if blocks > 0 {
+                self.full_blocks(x, output, positions.start, blocks, panels.start..border);
+                self.full_blocks(x, output, positions.start, blocks, border..panels.end);
+            }
+            if done < positions.len() {
+                self.last_block(x, output, positions, done, panels);
             }
         }
+    }
+
+    /// Computes full blocks from the output at `position` on, for panels of one width.
+    ///
+    /// # Safety
+    /// As [`RowsTimesPanels::neighbours`].
+    unsafe fn full_blocks(
+        &self,
+        x: (*const f32, usize),
+        output: &MapMut,
+        position: usize,
+        blocks: usize,
+        panels: Range<usize>,
+    ) {
+        let columns = self.panels.columns(panels.clone());
+        if columns.is_empty() {
+            return;
+        }
+        let end = position + blocks * self.kernels.rows();
+        assert!(end <= output.positions() && end <= self.input.positions());
+        let residual = self.residual.map(|map| {
+            assert!(end <= map.positions() && columns.end <= map.channels(), "residual");
+            (map.as_ptr().wrapping_add(position * map.stride() + columns.start), map.stride())
+        });
+        let column = columns.start - self.first_column;
+        let task = Pointwise {
+            x,
+            blocks,
+            channels: self.input.channels(),
+            panel: self.weight[self.panels.start(panels.start) * self.input.channels()..].as_ptr(),
+            columns: columns.len(),
+            start: self.start(columns.start),
+            activation: self.activation,
+            residual,
+            out: (output.as_mut_ptr().wrapping_add(position * output.stride() + column), output.stride()),
+        };
+        // SAFETY: the rows exist by the caller's promise and the assertions; `run_range` asserted the columns of the
+        // output and the length of the weight.
+        unsafe { self.kernels.pointwise(self.panels.width(panels.start))(&task) };
+    }
+
+    /// Computes what is left after `done` of the positions: less than a full block.
+    ///
+    /// # Safety
+    /// As [`RowsTimesPanels::neighbours`].
+    unsafe fn last_block(
+        &self,
+        (x, stride): (*const f32, usize),
+        output: &MapMut,
+        positions: Range<usize>,
+        done: usize,
+        panels: Range<usize>,
+    ) {
+        let height = self.kernels.height(positions.len() - done);
+        let row = |index: usize| (done + index).min(positions.len() - 1);
+        let rows: [_; MAX_ROWS] = std::array::from_fn(|index| x.wrapping_add(row(index) * stride));
+        let outputs: [_; MAX_ROWS] = std::array::from_fn(|index| positions.start + row(index));
+        // SAFETY: passed on to the caller.
+        unsafe { self.block(self.input.channels(), output, &outputs[..height], &rows[..height], panels) };
     }
 
     /// Computes outputs whose taps the grid locates.
@@ -202,28 +240,29 @@ impl RowsTimesPanels<'_> {
         let mut place = grid.place(positions.start);
         for start in positions.clone().step_by(self.kernels.rows()) {
             let count = self.kernels.rows().min(positions.end - start);
-            let (outputs, rows) = (&mut outputs[..count], &mut rows[..grid.taps() * count]);
-            grid.locate(self.input, self.zeros, &mut place, outputs, rows);
+            let height = self.kernels.height(count);
+            let (outputs, rows) = (&mut outputs[..height], &mut rows[..grid.taps() * height]);
+            grid.locate(self.input, self.zeros, &mut place, count, outputs, rows);
             // SAFETY: the grid gives the addresses; exclusive by the caller's promise.
-            unsafe { self.block(grid, output, outputs, rows, panels.clone()) };
+            unsafe { self.block(grid.channels(), output, outputs, rows, panels.clone()) };
         }
     }
 
-    /// Computes a block of at most [`MAX_ROWS`] outputs for a range of panels.
+    /// Computes a block of outputs, as many as there is a kernel for, for a range of panels.
     ///
     /// # Safety
-    /// `rows` are the addresses that the grid gives for `outputs`. Nobody else may use these rows and columns of the
+    /// `rows` are addresses of `channels` values each, `[taps][outputs]`. Nobody else may use these rows and columns of the
     /// output meanwhile.
     #[inline(always)]
     unsafe fn block(
         &self,
-        grid: &Grid,
+        channels: usize,
         output: &MapMut,
         outputs: &[usize],
         rows: &[*const f32],
         panels: Range<usize>,
     ) {
-        let depth = grid.taps() * grid.channels();
+        let depth = rows.len() / outputs.len() * channels;
         let mut out = [std::ptr::null_mut(); MAX_ROWS];
         let out = &mut out[..outputs.len()];
         let mut added = [std::ptr::null(); MAX_ROWS];
@@ -240,7 +279,7 @@ impl RowsTimesPanels<'_> {
             }
             let task = Product {
                 rows,
-                channels: grid.channels(),
+                channels,
                 panel: self.weight[self.panels.start(panel) * depth..].as_ptr(),
                 start: self.start(columns.start),
                 activation: self.activation,

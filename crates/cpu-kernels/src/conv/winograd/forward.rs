@@ -120,23 +120,24 @@ impl Convolution<'_> {
         let mut rows = [std::ptr::null(); MAX_ROWS];
         let mut out = [std::ptr::null_mut(); MAX_ROWS];
         for first in (0..tiles).step_by(kernels.rows()) {
-            let count = kernels.rows().min(tiles - first);
-            for index in 0..count {
-                rows[index] = inputs.row(point, first + index).cast_const();
-                out[index] = sums.row(point, first + index).wrapping_add(column);
+            let height = kernels.height(kernels.rows().min(tiles - first));
+            for index in 0..height {
+                let tile = (first + index).min(tiles - 1);
+                rows[index] = inputs.row(point, tile).cast_const();
+                out[index] = sums.row(point, tile).wrapping_add(column);
             }
             let task = Product {
-                rows: &rows[..count],
+                rows: &rows[..height],
                 channels: *channels,
                 panel: packed,
                 start: Start::Zero,
                 activation: Activation::Identity,
                 residual: None,
-                out: &out[..count],
+                out: &out[..height],
                 columns: width,
             };
             // SAFETY: the caller's promise; the packed weights of a panel at a point are `channels` rows of its width.
-            unsafe { kernels.product(count, width)(&task) };
+            unsafe { kernels.product(height, width)(&task) };
         }
     }
 }
