@@ -1,30 +1,40 @@
-use crate::{BlockSpec, Cost, NetworkSpec, StagedSpec};
+use crate::{BlockSpec, Cost, DetectorSpec, NetworkSpec, StagedSpec};
 use serde::Serialize;
 
 /// A built-in network after rounding.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Network {
     /// An EfficientNet.
     EfficientNet(NetworkSpec),
     /// A MobileNet or ResNet.
     Staged(StagedSpec),
+    /// An EfficientNet under YOLOv8's neck and head.
+    Detector(DetectorSpec),
 }
 
 impl Network {
-    /// Channels of the stages (of a bottleneck: its inner width).
+    /// Channels of the stages (of a bottleneck: its inner width); of a detector also those of the neck's levels.
     pub fn channels(&self) -> Vec<usize> {
         match self {
             Network::EfficientNet(spec) => spec.stages.iter().map(|stage| stage.channels).collect(),
             Network::Staged(spec) => spec.groups.iter().map(|group| group.channels).collect(),
+            Network::Detector(spec) => {
+                let stages = spec.backbone.stages.iter().map(|stage| stage.channels);
+                stages.chain(spec.neck_channels).collect()
+            }
         }
     }
 
-    /// Blocks of the stages.
+    /// Blocks of the stages; of a detector also the bottlenecks of a block of the neck.
     pub fn repeats(&self) -> Vec<usize> {
         match self {
             Network::EfficientNet(spec) => spec.stages.iter().map(|stage| stage.repeats).collect(),
             Network::Staged(spec) => spec.groups.iter().map(|group| group.repeats).collect(),
+            Network::Detector(spec) => {
+                let stages = spec.backbone.stages.iter().map(|stage| stage.repeats);
+                stages.chain([spec.neck_repeats]).collect()
+            }
         }
     }
 }

@@ -1,8 +1,9 @@
 use crate::{ScalingError, round_channels, round_repeats};
 use serde::{Deserialize, Serialize};
+use std::hash::{Hash, Hasher};
 
 /// Non-linearity after every convolution that has one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Activation {
     /// `x * sigmoid(x)`.
@@ -28,8 +29,18 @@ pub struct StageSpec {
     pub squeeze_ratio: Option<f64>,
 }
 
+/// A ratio is a number and never NaN.
+impl Eq for StageSpec {}
+
+impl Hash for StageSpec {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let StageSpec { repeats, kernel, stride, expansion, channels, squeeze_ratio } = *self;
+        (repeats, kernel, stride, expansion, channels, squeeze_ratio.map(f64::to_bits)).hash(state);
+    }
+}
+
 /// An EfficientNet: stem convolution, stages of MBConv blocks, 1x1 head convolution.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct NetworkSpec {
     /// Channels of the 3x3 stride 2 stem convolution.
     pub stem: usize,

@@ -23,6 +23,6 @@ mod train_keys;
 pub use backbone::{BackboneSpec, Conventions, CspSpec, EfficientNetSpec, Normalization};
 pub use data::DataSpec;
 pub use error::ConfigError;
-pub use model::{Model, ModelSpec, Outputs, Task};
+pub use model::{Model, ModelSpec, NeckSpec, Outputs, Task};
 pub use rows::{Module, Row, RowsSpec, ScaledVariant};
 pub use train::{Augmentation, AutoAugment, Decay, LossGains, Optimizer, Rules, TrainSpec};
