@@ -226,12 +226,31 @@ fn a_detector_is_judged_by_its_map_and_scaled_from_its_own_file() {
         }
         command
     };
-    assert!(fail(&mut search(false)).contains("needs --model"));
+    assert!(fail(&mut search(false)).contains("needs a detector: --baseline effyolo-n"));
     succeed(&mut search(true));
     assert!(length(&site.result("run")["trials"]) > 0);
     assert!(site.calls().iter().any(|call| call.contains(" 640 ")), "{:?}", site.calls());
     let model = std::fs::read_to_string(site.path("run/configs/b0-phi0.yaml")).unwrap();
     assert!(model.contains("task: detect") && model.contains("imgsz: 640"), "{model}");
+}
+
+#[test]
+fn a_detector_baseline_needs_no_model_and_grows_with_its_neck() {
+    let site = Site::new();
+    let data = site.path("data.yaml");
+    std::fs::write(&data, "train: images/train\nval: images/val\nnames: [a]\n").unwrap();
+    let worker = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake_worker.sh");
+    let mut command = site.bare(&["--baseline", "effyolo-n", "--step", "0.1", "--threads", "1"]);
+    command.arg("--worker").arg(worker).arg("--data").arg(&data).arg("--out").arg(site.path("run"));
+    succeed(command.arg("--json").arg(site.path("run.json")));
+    assert_eq!(site.result("run")["definition"]["resolution_divisor"], 32);
+    assert_eq!(site.result("run")["trials"][0]["resolution"].as_u64().unwrap() % 32, 0);
+    let best = site.result("run")["best"].clone();
+    let model = std::fs::read_to_string(site.path("run/configs/effyolo-n-phi1.yaml")).unwrap();
+    let neck = format!("neck: {{scale: n, width: {}, depth: {}}}", best["beta"], best["alpha"]);
+    assert!(model.contains(&neck.replace(".0,", ",").replace(".0}", "}")), "{model} {neck}");
+    let told = fail(&mut site.search("other", &["--baseline", "effyolo-n"]));
+    assert!(told.contains("the model is a detector"), "{told}");
 }
 
 #[test]
