@@ -147,7 +147,8 @@ impl Training {
             template: &source.template,
             settings,
             data: source.data.for_proxy(&settings.proxy, out)?,
-            folder: out.join("trials"),
+            // What a killed search left running still writes to that search's own folder.
+            folder: out.join("trials").join(format!("process-{}", std::process::id())),
             jobs: source.jobs,
             timeout: arguments.trial_timeout.map(Duration::from_secs),
             keep_runs: arguments.keep_runs,
