@@ -41,7 +41,7 @@ pub use error::{ScalingError, SourceError};
 pub use footprint::{ActivationBytes, Footprint, Network};
 pub use grid::{Axis, Grid};
 pub use ladder::{compound_at_cost, phi_ladder, single_dimension};
-pub use network::{Activation, BlockSpec, NetworkSpec, Reduction, StageSpec};
+pub use network::{Activation, BlockForm, BlockSpec, NetworkSpec, Reduction, StageSpec};
 pub use objective::{Objective, pareto_front};
 pub use published::{PublishedScaling, PublishedVariant};
 pub use recorded::{Record, RecordedAccuracies};

@@ -16,11 +16,13 @@ use yolo_neck_head::NeckScale;
 
 pub(crate) const PADDINGS: [(&str, Padding); 2] =
     [("symmetric", Padding::Symmetric), ("same", Padding::Same)];
-pub(crate) const NORMALIZATIONS: [(&str, Normalization); 4] = [
+pub(crate) const NORMALIZATIONS: [(&str, Normalization); 5] = [
     ("none", Normalization::None),
     ("imagenet", Normalization::Imagenet),
     ("lite", Normalization::Lite),
     ("lite-tensorflow", Normalization::LiteTensorflow),
+    // The checkpoints of AdvProp take the same images; written back as `lite`.
+    ("advprop", Normalization::Lite),
 ];
 const SCALES: [(&str, NeckScale); 5] =
     [("n", NeckScale::N), ("s", NeckScale::S), ("m", NeckScale::M), ("l", NeckScale::L), ("x", NeckScale::X)];
