@@ -30,7 +30,10 @@ impl Site {
     /// A search over the 21 candidates of a step of 0.1, with one thread a trial.
     fn search(&self, out: &str, more: &[&str]) -> Command {
         let worker = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake_worker.sh");
-        let mut command = self.bare(&["--step", "0.1", "--threads", "1"]);
+        let mut command = self.bare(&["--step", "0.1"]);
+        if !more.contains(&"--threads") {
+            command.args(["--threads", "1"]);
+        }
         if !more.contains(&"--proxy") {
             command.args(["--proxy", "epochs=9"]);
         }
@@ -182,6 +185,61 @@ fn joined_shards_equal_one_run() {
     let other = site.path("other").display().to_string();
     let told = fail(&mut site.bare(&["--merge", first, &other, "--out", joined, "--resume"]));
     assert!(told.contains("another search"), "{told}");
+}
+
+/// What the two ways to many machines share: their shards joined equal one run.
+fn joined_equals_whole(site: &Site, folders: impl Iterator<Item = PathBuf>) {
+    succeed(&mut site.search("whole", &["--threads", "8"]));
+    let mut merge = site.bare(&["--merge"]);
+    merge.args(folders).arg("--out").arg(site.path("joined")).arg("--json").arg(site.path("joined.json"));
+    succeed(&mut merge);
+    assert_eq!(site.result("joined"), site.result("whole"));
+}
+
+/// The documented line as it stands, but for the hosts; without GNU parallel, xargs hands out the shards.
+#[test]
+fn the_documented_line_of_gnu_parallel_runs_all_shards() {
+    let site = Site::new();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("../docs/scaling.md")).unwrap();
+    let (_, line) = page.split_once("    seq 0 7 | ").unwrap();
+    let line = line.split_once("--resume").unwrap().0.replace("\\\n", " ");
+    let hosts = "parallel --jobs 1 --sshlogin host1,host2 --workdir \"$PWD\"";
+    assert!(line.contains(hosts), "{line}");
+    let has_parallel = Command::new("parallel").arg("--version").output().is_ok_and(|it| it.status.success());
+    let here = if has_parallel { "parallel --jobs 2" } else { "xargs -P 2 -I{}" };
+    let worker = root.join("tests/fake_worker.sh").display().to_string();
+    let line = line
+        .replace(hosts, here)
+        .replace("cargo xtask", env!("CARGO_BIN_EXE_xtask"))
+        .replace("/data/flowers", &site.path("data").display().to_string())
+        .replace("runs/shard-", &site.path("shard-").display().to_string());
+    let line = format!("seq 0 7 | {line} --resume --step 0.1 --proxy epochs=9 --worker {worker}");
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &line]).env("FAKE_LOG", site.path("log"));
+    succeed(&mut shell);
+    joined_equals_whole(&site, (0..8).map(|shard| site.path(&format!("shard-{shard}"))));
+}
+
+#[test]
+fn the_slurm_script_runs_its_shard() {
+    let site = Site::new();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let release = site.path("target/release");
+    std::fs::create_dir_all(&release).unwrap();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_xtask"), release.join("xtask")).unwrap();
+    for task in ["0", "1"] {
+        let mut script = Command::new("bash");
+        script.arg(root.join("slurm-grid-search.sh")).current_dir(site.folder.path());
+        script.args(["--step", "0.1", "--proxy", "epochs=9", "--data", "data", "--worker"]);
+        script.arg(root.join("tests/fake_worker.sh")).env("FAKE_LOG", site.path("log"));
+        script
+            .env("SLURM_ARRAY_TASK_ID", task)
+            .env("SLURM_ARRAY_TASK_COUNT", "2")
+            .env("SLURM_CPUS_PER_TASK", "8");
+        succeed(&mut script);
+    }
+    joined_equals_whole(&site, (0..2).map(|task| site.path(&format!("runs/grid-search/shard-{task}"))));
 }
 
 #[test]
