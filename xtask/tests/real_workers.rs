@@ -4,6 +4,7 @@
 use rusqlite::Connection;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -90,9 +91,17 @@ impl Site {
         serde_json::from_str(&text).unwrap()
     }
 
-    /// Finished trials: accuracy and seconds by key.
+    /// Finished trials: accuracy and seconds by key; none where the search ended before its store had tables.
     fn finished(&self, out: &str) -> BTreeMap<String, (f64, f64)> {
-        let connection = Connection::open(self.path(out).join("trials.sqlite")).unwrap();
+        let file = self.path(out).join("trials.sqlite");
+        if !file.is_file() {
+            return BTreeMap::new();
+        }
+        let connection = Connection::open(file).unwrap();
+        let tables = "SELECT COUNT(*) FROM sqlite_master WHERE name = 'trials'";
+        if connection.query_row(tables, [], |row| row.get::<_, i64>(0)).unwrap() == 0 {
+            return BTreeMap::new();
+        }
         let mut query = connection.prepare("SELECT key, accuracy, seconds FROM trials").unwrap();
         let rows = query.query_map([], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?)))).unwrap();
         rows.collect::<rusqlite::Result<_>>().unwrap()
@@ -120,6 +129,15 @@ fn kill_after(mut command: Command, delay: Duration) {
     child.wait().unwrap();
 }
 
+/// Starts the search, and ends it at once when it tells of its second trial.
+fn kill_after_two_trials(mut command: Command) {
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(lines.map_while(Result::ok).any(|line| line.starts_with("[2/")), "two trials");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
 #[test]
 fn kills_lose_no_finished_trial_and_shards_join_to_one_run() {
     let site = Site::new();
@@ -130,7 +148,9 @@ fn kills_lose_no_finished_trial_and_shards_join_to_one_run() {
     assert!(site.result("whole")["broken"].as_array().unwrap().is_empty());
 
     let resumed = [&TINY[..], &["--resume", "--jobs", "2"]].concat();
-    let mut kept = BTreeMap::new();
+    kill_after_two_trials(site.search(&data, "killed", &resumed));
+    let mut kept = site.finished("killed");
+    assert!(kept.len() >= 2, "{kept:?}");
     for milliseconds in [1, 40, 150, 333, 600, 900] {
         kill_after(site.search(&data, "killed", &resumed), Duration::from_millis(milliseconds));
         let now = site.finished("killed");
