@@ -86,6 +86,9 @@ pub(super) struct Planner {
     pub(super) resolution_divisor: usize,
 }
 
+/// Channels and repeats of a detector's neck.
+type Neck = ([usize; 3], usize);
+
 #[derive(Serialize)]
 struct Key<'a> {
     baseline: &'a str,
@@ -93,9 +96,8 @@ struct Key<'a> {
     head: usize,
     channels: Vec<usize>,
     repeats: Vec<usize>,
-    /// Channels and repeats of a detector's neck.
     #[serde(skip_serializing_if = "Option::is_none")]
-    neck: Option<([usize; 3], usize)>,
+    neck: Option<Neck>,
     side: usize,
     seed: u64,
     epochs: usize,
@@ -144,7 +146,7 @@ impl Planner {
     }
 
     /// The EfficientNet that is trained, and the neck of a detector.
-    fn network(&self, scaling: Scaling) -> Result<(NetworkSpec, Option<([usize; 3], usize)>)> {
+    fn network(&self, scaling: Scaling) -> Result<(NetworkSpec, Option<Neck>)> {
         match self.baseline.scaled(scaling.width, scaling.depth)? {
             Network::EfficientNet(spec) => Ok((spec, None)),
             Network::Detector(spec) => Ok((spec.backbone, Some((spec.neck_channels, spec.neck_repeats)))),
