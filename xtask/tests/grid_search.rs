@@ -387,6 +387,27 @@ fn memory_bounds_candidates_too() {
     assert!(told.contains("--max-params"), "{told}");
 }
 
+/// What the stopwatch says differs from run to run, but not what it admits.
+#[test]
+fn latency_on_this_cpu_bounds_candidates() {
+    let site = Site::new();
+    let file = table(&site, |_| true);
+    let json = site.path("run.json").display().to_string();
+    let mut search =
+        site.bare(&["--oracle", "table", &file, "--json", &json, "--baseline", "efficientnet-lite0"]);
+    search.args(["--constraint", "latency", "--step", "0.5", "--max", "1.5", "--tolerance", "0.8"]);
+    let told = succeed(&mut search);
+    assert!(told.contains("timing the networks of"), "{told}");
+    let result = site.result("run");
+    let trials = result["trials"].as_array().unwrap();
+    // The baseline itself is one, at about half the target.
+    assert!(trials.len() > 1);
+    for trial in trials {
+        let (cost, ratio) = (trial["cost"].as_f64().unwrap(), trial["cost_ratio"].as_f64().unwrap());
+        assert!(cost > 0.0 && cost < 1e5 && (0.4..=3.6).contains(&ratio), "{trial}");
+    }
+}
+
 #[test]
 fn what_a_table_lacks_is_told_and_passed_over() {
     let site = Site::new();
