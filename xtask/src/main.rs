@@ -1,11 +1,13 @@
 //! `cargo xtask`: the project's chores and tools.
 #![forbid(unsafe_code)]
 
+mod baseline;
 mod convert_weights;
 mod edges;
 mod grid_search;
 mod json_file;
 mod model_file;
+mod network_graph;
 mod scale;
 mod test;
 

@@ -1,7 +1,9 @@
 //! `cargo xtask scale`: the family that compound coefficients make of a baseline.
 
+use crate::baseline::{BaselineArguments, ChosenBaseline};
 use crate::json_file::{is_standard_output, write_json};
 use crate::model_file::{self, ModelTemplate};
+use crate::network_graph::graph_cost;
 use anyhow::{Context, Result, bail, ensure};
 use effnet_backbone::GraphCost;
 use effnet_scaling::{
@@ -16,9 +18,8 @@ const LONGEST: usize = 1000;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// efficientnet-b0 ... lite4, mobilenet-v1, mobilenet-v2 or resnet-50
-    #[arg(long, default_value = "efficientnet-b0")]
-    baseline: String,
+    #[command(flatten)]
+    baseline: BaselineArguments,
     /// Base of the depth
     #[arg(long, allow_hyphen_values = true)]
     alpha: f64,
@@ -31,19 +32,13 @@ pub(crate) struct Arguments {
     /// Exponents: `0..7` (both ends included, in steps of 1), `2`, or `0,0.5,1`
     #[arg(long, default_value = "0..7", allow_hyphen_values = true)]
     phi: String,
-    /// Image sides are rounded to the nearest multiple of this; a detector needs 32
-    #[arg(long, default_value_t = 1)]
-    resolution_divisor: usize,
-    /// Classes of the classifier
-    #[arg(long, default_value_t = 1000)]
-    classes: usize,
     /// Also show the networks of the same cost that grow in one dimension alone
     #[arg(long)]
     single: bool,
     /// Write a configuration for `effyolo train --model` of every member to this folder
     #[arg(long)]
     configs: Option<PathBuf>,
-    /// Configuration whose backbone is scaled by --configs; a plain classifier, unless given
+    /// Configuration that is scaled by --configs; one that says nothing but the baseline, unless given
     #[arg(long, requires = "configs")]
     model: Option<PathBuf>,
     /// Write one JSON object to this file (`-`: one line on standard output)
@@ -102,9 +97,10 @@ struct Single {
 
 /// Prints the family, or writes it as JSON.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let family = family(arguments)?;
+    let chosen = arguments.baseline.resolve()?;
+    let family = family(arguments, &chosen)?;
     if let Some(folder) = &arguments.configs {
-        write_configs(arguments, folder, &family)?;
+        write_configs(arguments, &chosen, folder, &family)?;
     }
     if let Some(target) = &arguments.json {
         write_json(target, &family)?;
@@ -115,21 +111,19 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-fn family(arguments: &Arguments) -> Result<Family> {
-    ensure!(arguments.resolution_divisor > 0, "--resolution-divisor: expected at least 1, got 0");
-    ensure!(arguments.classes > 0, "--classes: expected at least 1, got 0");
-    let baseline = NamedBaseline::find(&arguments.baseline)?;
+fn family(arguments: &Arguments, chosen: &ChosenBaseline) -> Result<Family> {
+    let ChosenBaseline { baseline, resolution_divisor, classes } = chosen;
     let coefficients = CompoundCoefficients::new(arguments.alpha, arguments.beta, arguments.gamma)?;
     let phis = parse_phis(&arguments.phi).with_context(|| format!("--phi {}", arguments.phi))?;
-    let mut counter = Counter::new(&baseline, arguments)?;
-    let ladder = phi_ladder(&baseline, coefficients, &phis, arguments.resolution_divisor)?;
+    let mut counter = Counter::new(chosen, arguments.single)?;
+    let ladder = phi_ladder(baseline, coefficients, &phis, *resolution_divisor)?;
     let members = phis.iter().zip(&ladder).map(|(&phi, scaled)| counter.member(phi, scaled));
     Ok(Family {
         baseline: baseline.name().into(),
         coefficients,
         cost_factor: coefficients.cost_factor(),
-        resolution_divisor: arguments.resolution_divisor,
-        classes: arguments.classes,
+        resolution_divisor: *resolution_divisor,
+        classes: *classes,
         family: members.collect::<Result<_>>()?,
     })
 }
@@ -161,12 +155,13 @@ struct Counter<'a> {
 }
 
 impl<'a> Counter<'a> {
-    fn new(baseline: &'a NamedBaseline, arguments: &Arguments) -> Result<Self> {
-        let divisor = arguments.resolution_divisor;
-        let mut cost = GraphCost::new(arguments.classes);
+    fn new(chosen: &'a ChosenBaseline, single: bool) -> Result<Self> {
+        let ChosenBaseline { baseline, resolution_divisor, classes } = chosen;
+        let divisor = *resolution_divisor;
+        let mut cost = graph_cost(*classes);
         let base = ScaledNetwork::new(baseline, Scaling::ONE, divisor)?;
-        let base_macs = cost.footprint(&base.network, base.resolution)?.cost.macs as f64;
-        Ok(Counter { baseline, cost, divisor, base_macs, single: arguments.single })
+        let counted = cost.footprint(&base.network, base.resolution).map_err(anyhow::Error::from_boxed)?;
+        Ok(Counter { baseline, cost, divisor, base_macs: counted.cost.macs as f64, single })
     }
 
     fn member(&mut self, phi: f64, scaled: &ScaledNetwork<Network>) -> Result<Member> {
@@ -177,7 +172,8 @@ impl<'a> Counter<'a> {
     }
 
     fn row(&mut self, scaled: &ScaledNetwork<Network>) -> Result<Row> {
-        let footprint = self.cost.footprint(&scaled.network, scaled.resolution)?;
+        let counted = self.cost.footprint(&scaled.network, scaled.resolution);
+        let footprint = counted.map_err(anyhow::Error::from_boxed)?;
         Ok(Row {
             depth: scaled.scaling.depth,
             width: scaled.scaling.width,
@@ -218,19 +214,23 @@ fn published(baseline: &NamedBaseline, phi: f64) -> Option<Variant> {
     Variant::find(&format!("{stem}{phi}")).ok()
 }
 
-fn write_configs(arguments: &Arguments, folder: &Path, family: &Family) -> Result<()> {
-    let baseline = NamedBaseline::find(&arguments.baseline)?;
-    let variant =
-        baseline.variant().context("--configs: effyolo trains EfficientNets only; name one as --baseline")?;
+fn write_configs(
+    arguments: &Arguments,
+    chosen: &ChosenBaseline,
+    folder: &Path,
+    family: &Family,
+) -> Result<()> {
+    let ChosenBaseline { baseline, classes, .. } = chosen;
     let template = match &arguments.model {
-        Some(path) => ModelTemplate::load(path, variant)?,
-        None => ModelTemplate::classifier(variant, arguments.classes)?,
+        Some(path) => ModelTemplate::load(path, baseline),
+        None => ModelTemplate::plain(baseline, *classes),
     };
+    let template = template.context("--configs")?;
     let phis: Vec<f64> = family.family.iter().map(|member| member.phi).collect();
     let files = model_file::Family {
         template: &template,
         coefficients: family.coefficients,
-        resolution_divisor: arguments.resolution_divisor,
+        resolution_divisor: chosen.resolution_divisor,
     };
     files.write(folder, &phis)?;
     Ok(())

@@ -30,7 +30,10 @@ impl Site {
     /// A search over the 21 candidates of a step of 0.1, with one thread a trial.
     fn search(&self, out: &str, more: &[&str]) -> Command {
         let worker = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake_worker.sh");
-        let mut command = self.bare(&["--step", "0.1", "--threads", "1"]);
+        let mut command = self.bare(&["--step", "0.1"]);
+        if !more.contains(&"--threads") {
+            command.args(["--threads", "1"]);
+        }
         if !more.contains(&"--proxy") {
             command.args(["--proxy", "epochs=9"]);
         }
@@ -184,6 +187,61 @@ fn joined_shards_equal_one_run() {
     assert!(told.contains("another search"), "{told}");
 }
 
+/// What the two ways to many machines share: their shards joined equal one run.
+fn joined_equals_whole(site: &Site, folders: impl Iterator<Item = PathBuf>) {
+    succeed(&mut site.search("whole", &["--threads", "8"]));
+    let mut merge = site.bare(&["--merge"]);
+    merge.args(folders).arg("--out").arg(site.path("joined")).arg("--json").arg(site.path("joined.json"));
+    succeed(&mut merge);
+    assert_eq!(site.result("joined"), site.result("whole"));
+}
+
+/// The documented line as it stands, but for the hosts; without GNU parallel, xargs hands out the shards.
+#[test]
+fn the_documented_line_of_gnu_parallel_runs_all_shards() {
+    let site = Site::new();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("../docs/scaling.md")).unwrap();
+    let (_, line) = page.split_once("    seq 0 7 | ").unwrap();
+    let line = line.split_once("--resume").unwrap().0.replace("\\\n", " ");
+    let hosts = "parallel --jobs 1 --sshlogin host1,host2 --workdir \"$PWD\"";
+    assert!(line.contains(hosts), "{line}");
+    let has_parallel = Command::new("parallel").arg("--version").output().is_ok_and(|it| it.status.success());
+    let here = if has_parallel { "parallel --jobs 2" } else { "xargs -P 2 -I{}" };
+    let worker = root.join("tests/fake_worker.sh").display().to_string();
+    let line = line
+        .replace(hosts, here)
+        .replace("cargo xtask", env!("CARGO_BIN_EXE_xtask"))
+        .replace("/data/flowers", &site.path("data").display().to_string())
+        .replace("runs/shard-", &site.path("shard-").display().to_string());
+    let line = format!("seq 0 7 | {line} --resume --step 0.1 --proxy epochs=9 --worker {worker}");
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &line]).env("FAKE_LOG", site.path("log"));
+    succeed(&mut shell);
+    joined_equals_whole(&site, (0..8).map(|shard| site.path(&format!("shard-{shard}"))));
+}
+
+#[test]
+fn the_slurm_script_runs_its_shard() {
+    let site = Site::new();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let release = site.path("target/release");
+    std::fs::create_dir_all(&release).unwrap();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_xtask"), release.join("xtask")).unwrap();
+    for task in ["0", "1"] {
+        let mut script = Command::new("bash");
+        script.arg(root.join("slurm-grid-search.sh")).current_dir(site.folder.path());
+        script.args(["--step", "0.1", "--proxy", "epochs=9", "--data", "data", "--worker"]);
+        script.arg(root.join("tests/fake_worker.sh")).env("FAKE_LOG", site.path("log"));
+        script
+            .env("SLURM_ARRAY_TASK_ID", task)
+            .env("SLURM_ARRAY_TASK_COUNT", "2")
+            .env("SLURM_CPUS_PER_TASK", "8");
+        succeed(&mut script);
+    }
+    joined_equals_whole(&site, (0..2).map(|task| site.path(&format!("runs/grid-search/shard-{task}"))));
+}
+
 #[test]
 fn halving_trains_few_candidates_for_long() {
     let site = Site::new();
@@ -226,12 +284,31 @@ fn a_detector_is_judged_by_its_map_and_scaled_from_its_own_file() {
         }
         command
     };
-    assert!(fail(&mut search(false)).contains("needs --model"));
+    assert!(fail(&mut search(false)).contains("needs a detector: --baseline effyolo-n"));
     succeed(&mut search(true));
     assert!(length(&site.result("run")["trials"]) > 0);
     assert!(site.calls().iter().any(|call| call.contains(" 640 ")), "{:?}", site.calls());
     let model = std::fs::read_to_string(site.path("run/configs/b0-phi0.yaml")).unwrap();
     assert!(model.contains("task: detect") && model.contains("imgsz: 640"), "{model}");
+}
+
+#[test]
+fn a_detector_baseline_needs_no_model_and_grows_with_its_neck() {
+    let site = Site::new();
+    let data = site.path("data.yaml");
+    std::fs::write(&data, "train: images/train\nval: images/val\nnames: [a]\n").unwrap();
+    let worker = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake_worker.sh");
+    let mut command = site.bare(&["--baseline", "effyolo-n", "--step", "0.1", "--threads", "1"]);
+    command.arg("--worker").arg(worker).arg("--data").arg(&data).arg("--out").arg(site.path("run"));
+    succeed(command.arg("--json").arg(site.path("run.json")));
+    assert_eq!(site.result("run")["definition"]["resolution_divisor"], 32);
+    assert_eq!(site.result("run")["trials"][0]["resolution"].as_u64().unwrap() % 32, 0);
+    let best = site.result("run")["best"].clone();
+    let model = std::fs::read_to_string(site.path("run/configs/effyolo-n-phi1.yaml")).unwrap();
+    let neck = format!("neck: {{scale: n, width: {}, depth: {}}}", best["beta"], best["alpha"]);
+    assert!(model.contains(&neck.replace(".0,", ",").replace(".0}", "}")), "{model} {neck}");
+    let told = fail(&mut site.search("other", &["--baseline", "effyolo-n"]));
+    assert!(told.contains("the model is a detector"), "{told}");
 }
 
 #[test]
@@ -308,6 +385,27 @@ fn memory_bounds_candidates_too() {
     }
     let told = fail(&mut site.bare(&["--oracle", "table", &file, "--max-params", "1"]));
     assert!(told.contains("--max-params"), "{told}");
+}
+
+/// What the stopwatch says differs from run to run, but not what it admits.
+#[test]
+fn latency_on_this_cpu_bounds_candidates() {
+    let site = Site::new();
+    let file = table(&site, |_| true);
+    let json = site.path("run.json").display().to_string();
+    let mut search =
+        site.bare(&["--oracle", "table", &file, "--json", &json, "--baseline", "efficientnet-lite0"]);
+    search.args(["--constraint", "latency", "--step", "0.5", "--max", "1.5", "--tolerance", "0.8"]);
+    let told = succeed(&mut search);
+    assert!(told.contains("timing the networks of"), "{told}");
+    let result = site.result("run");
+    let trials = result["trials"].as_array().unwrap();
+    // The baseline itself is one, at about half the target.
+    assert!(trials.len() > 1);
+    for trial in trials {
+        let (cost, ratio) = (trial["cost"].as_f64().unwrap(), trial["cost_ratio"].as_f64().unwrap());
+        assert!(cost > 0.0 && cost < 1e5 && (0.4..=3.6).contains(&ratio), "{trial}");
+    }
 }
 
 #[test]

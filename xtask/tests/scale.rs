@@ -44,8 +44,27 @@ fn resolutions_round_to_the_divisor() {
 }
 
 #[test]
+fn a_detector_grows_as_a_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let configs = folder.path().display().to_string();
+    let arguments = ["--baseline", "effyolo-n", "--phi", "0..3", "--configs", &configs];
+    let result = json_of(&[&PUBLISHED[..], &arguments].concat());
+    assert_eq!((&result["classes"], &result["resolution_divisor"]), (&json!(80), &json!(32)));
+    let member = |phi: usize, key: &str| result["family"][phi][key].clone();
+    assert_eq!(member(0, "params"), 5_692_220);
+    // Seven stages, then three levels of the neck.
+    assert_eq!(member(0, "channels"), json!([16, 24, 40, 80, 112, 192, 320, 64, 128, 256]));
+    assert_eq!(member(1, "channels"), json!([16, 24, 48, 88, 120, 208, 352, 72, 144, 288]));
+    let sides: Vec<_> = (0..4).map(|phi| member(phi, "resolution")).collect();
+    assert_eq!(sides, [640, 736, 832, 960]);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 4);
+    let text = std::fs::read_to_string(folder.path().join("effyolo-n-phi1.yaml")).unwrap();
+    assert!(text.contains("neck: {scale: n, width: 1.1, depth: 1.2}"), "{text}");
+}
+
+#[test]
 fn single_dimensions_cost_about_the_same() {
-    for baseline in ["efficientnet-b0", "mobilenet-v1", "mobilenet-v2", "resnet-50"] {
+    for baseline in ["efficientnet-b0", "mobilenet-v1", "mobilenet-v2", "resnet-50", "effyolo-n"] {
         let result = json_of(&[&PUBLISHED[..], &["--phi", "2", "--single", "--baseline", baseline]].concat());
         let member = &result["family"][0];
         for single in member["single"].as_array().unwrap() {
@@ -57,7 +76,22 @@ fn single_dimensions_cost_about_the_same() {
 
 #[test]
 fn what_makes_no_sense_is_refused_in_words() {
-    let cases: [(&[&str], &str); 7] = [
+    let cases: [(&[&str], &str); 8] = [
+        (
+            &[
+                "--alpha",
+                "1",
+                "--beta",
+                "1",
+                "--gamma",
+                "1",
+                "--baseline",
+                "effyolo-n",
+                "--resolution-divisor",
+                "8",
+            ],
+            "multiples of 32, got 8",
+        ),
         (&["--alpha", "0", "--beta", "1", "--gamma", "1"], "alpha: expected a finite number above 0"),
         (&["--alpha", "NaN", "--beta", "1", "--gamma", "1"], "alpha: expected"),
         (&["--alpha", "1.2", "--beta", "1.1", "--gamma", "1.15", "--phi", "7..0"], "smaller end first"),

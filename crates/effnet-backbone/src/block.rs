@@ -1,12 +1,20 @@
 use crate::EfficientNetConfig;
 use crate::init::conv_init;
-use effnet_scaling::BlockSpec;
+use effnet_scaling::{BlockForm, BlockSpec};
 use net_graph::{Activation, Builder, Conv, GraphError, Init, NodeId};
 
 /// Appends layers with one network's padding, batch norm and activation.
 pub(crate) struct Layers<'a> {
     pub(crate) builder: &'a mut Builder,
     pub(crate) config: &'a EfficientNetConfig,
+}
+
+/// What a block computes.
+pub(crate) struct BlockNodes {
+    /// The wide map that is projected, after its gate.
+    pub(crate) expansion: NodeId,
+    /// The block's output.
+    pub(crate) output: NodeId,
 }
 
 impl Layers<'_> {
@@ -23,6 +31,7 @@ impl Layers<'_> {
         match self.config.spec.activation {
             effnet_scaling::Activation::Swish => Activation::Silu,
             effnet_scaling::Activation::Relu6 => Activation::Relu6,
+            effnet_scaling::Activation::Relu => Activation::Relu,
         }
     }
 
@@ -73,32 +82,65 @@ impl Layers<'_> {
         self.norm_act(norm, x)
     }
 
-    /// Mobile inverted bottleneck (MobileNetV2, arXiv 1801.04381, with squeeze-and-excitation as in MnasNet).
-    ///
-    /// timm numbers the layers of a block in the order they run, so a block without expansion calls its projection
-    /// `conv_pw` and its norms `bn1` and `bn2`.
-    pub(crate) fn mbconv(
+    /// A block of the form that it says.
+    pub(crate) fn block(
         &mut self,
         name: &str,
         input: NodeId,
         block: &BlockSpec,
         drop_path: f64,
-    ) -> Result<NodeId, GraphError> {
+    ) -> Result<BlockNodes, GraphError> {
+        match block.form {
+            BlockForm::Depthwise => self.mbconv(name, input, block, drop_path),
+            BlockForm::Full => self.full_conv(name, input, block, drop_path),
+        }
+    }
+
+    /// MBConv with one full convolution in place of expansion and depthwise convolution (EfficientNet-EdgeTPU).
+    fn full_conv(
+        &mut self,
+        name: &str,
+        input: NodeId,
+        block: &BlockSpec,
+        drop_path: f64,
+    ) -> Result<BlockNodes, GraphError> {
+        let part = |part: &str| format!("{name}.{part}");
+        let (inside, kernel, stride) = (block.expanded_channels, block.kernel, block.stride);
+        let expansion = self.conv_norm_act(&part("conv_exp"), &part("bn1"), input, inside, kernel, stride)?;
+        let x = self.conv(&part("conv_pwl"), expansion, block.out_channels, 1, 1)?;
+        let x = self.norm(&part("bn2"), x)?;
+        let output = if block.has_residual { self.residual(name, input, x, drop_path)? } else { x };
+        Ok(BlockNodes { expansion, output })
+    }
+
+    /// Mobile inverted bottleneck (MobileNetV2, arXiv 1801.04381, with squeeze-and-excitation as in MnasNet).
+    ///
+    /// timm numbers the layers of a block in the order they run, so a block without expansion calls its projection
+    /// `conv_pw` and its norms `bn1` and `bn2`.
+    fn mbconv(
+        &mut self,
+        name: &str,
+        input: NodeId,
+        block: &BlockSpec,
+        drop_path: f64,
+    ) -> Result<BlockNodes, GraphError> {
         let part = |part: &str| format!("{name}.{part}");
         let expands = block.expansion != 1;
         let mut x = input;
         if expands {
-            x = self.conv_norm_act(&part("conv_pw"), &part("bn1"), x, block.expanded_channels(), 1, 1)?;
+            x = self.conv_norm_act(&part("conv_pw"), &part("bn1"), x, block.expanded_channels, 1, 1)?;
         }
         x = self.depthwise(&part("conv_dw"), x, block.kernel, block.stride)?;
         x = self.norm_act(&part(if expands { "bn2" } else { "bn1" }), x)?;
         if let Some(squeezed) = block.squeeze_channels {
             x = self.squeeze_excite(&part("se"), x, squeezed)?;
         }
+        let expansion = x;
         let (project, norm) = if expands { ("conv_pwl", "bn3") } else { ("conv_pw", "bn2") };
         x = self.conv(&part(project), x, block.out_channels, 1, 1)?;
         x = self.norm(&part(norm), x)?;
-        if block.has_residual() { self.residual(name, input, x, drop_path) } else { Ok(x) }
+        let output = if block.has_residual { self.residual(name, input, x, drop_path)? } else { x };
+        Ok(BlockNodes { expansion, output })
     }
 
     /// Scales channels by a gate made from their means (arXiv 1709.01507).

@@ -11,18 +11,23 @@ pub struct InputNormalization {
 }
 
 impl InputNormalization {
-    /// Mean and standard deviation of ImageNet: B0 to B8 and L2.
+    /// Mean and standard deviation of ImageNet: B0 to B8 and L2, trained with AutoAugment, RandAugment or NoisyStudent.
     pub fn imagenet() -> Self {
         let (mean, std) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
         Self::from_mean_std(mean, std)
     }
 
-    /// To `[-1, 1]`: the Lite variants, as timm runs them.
+    /// `2 x - 1`: the AdvProp checkpoints of B0 to B8.
+    pub fn advprop() -> Self {
+        Self::lite()
+    }
+
+    /// To `[-1, 1]`: the Lite and EdgeTPU variants, as timm runs them.
     pub fn lite() -> Self {
         Self::from_mean_std([0.5; 3], [0.5; 3])
     }
 
-    /// `(byte - 127) / 128`: the Lite variants, as TensorFlow runs them.
+    /// `(byte - 127) / 128`: the Lite and EdgeTPU variants, as TensorFlow runs them.
     pub fn lite_tensorflow() -> Self {
         Self::from_mean_std([127.0 / 255.0; 3], [128.0 / 255.0; 3])
     }
@@ -83,8 +88,11 @@ impl EfficientNetConfig {
     /// A published variant as its weights were trained with TensorFlow (timm's `tf_efficientnet_...`): its padding, and
     /// the input normalisation that the weights expect. All else as for [`EfficientNetConfig::from_scratch`].
     pub fn tensorflow(variant: &Variant) -> Self {
-        let normalization =
-            if variant.is_lite() { InputNormalization::lite() } else { InputNormalization::imagenet() };
+        let normalization = if variant.is_lite() || variant.is_edgetpu() {
+            InputNormalization::lite()
+        } else {
+            InputNormalization::imagenet()
+        };
         EfficientNetConfig {
             padding: Padding::Same,
             normalization: Some(normalization),

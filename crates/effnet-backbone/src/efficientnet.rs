@@ -17,6 +17,9 @@ pub struct Endpoints {
     pub stem: NodeId,
     /// `reduction_1` (stride 2) and so on; the last block's output is the last.
     pub reductions: Vec<NodeId>,
+    /// `reduction_i/expansion_output` of the official builder: in the block that ends each reduction, the wide map before
+    /// the projection, after its gate.
+    pub expansions: Vec<NodeId>,
 }
 
 /// The nodes of a classifier.
@@ -102,11 +105,14 @@ impl EfficientNet {
         for (index, block) in all.iter().take(blocks).enumerate() {
             let name = layers.name(&format!("blocks.{}.{}", block.stage, block.index_in_stage));
             let drop_path = self.config.drop_path * index as f64 / all.len() as f64;
-            x = layers.mbconv(&name, x, block, drop_path)?;
-            outputs.push(x);
+            let nodes = layers.block(&name, x, block, drop_path)?;
+            x = nodes.output;
+            outputs.push(nodes);
         }
         let built = spec.reductions().into_iter().filter(|reduction| reduction.block < blocks);
-        Ok(Endpoints { stem, reductions: built.map(|reduction| outputs[reduction.block]).collect() })
+        let ends = built.map(|reduction| &outputs[reduction.block]);
+        let (reductions, expansions) = ends.map(|nodes| (nodes.output, nodes.expansion)).unzip();
+        Ok(Endpoints { stem, reductions, expansions })
     }
 
     fn normalize(&self, layers: &mut Layers<'_>, image: NodeId) -> Result<NodeId, GraphError> {

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 /// Graph of a classifier with SAME padding, without dropout: for counting and timing.
 ///
 /// # Errors
-/// When the channels of a group do not fit.
-pub fn classifier_graph(network: &Network, classes: usize) -> Result<Graph, GraphError> {
+/// When the channels of a group do not fit, and for a detector: this crate knows classifiers only.
+pub fn classifier_graph(network: &Network, classes: usize) -> Result<Graph, SourceError> {
     let mut builder = Builder::new();
     let image = builder.input("image", 3)?;
     match network {
@@ -19,6 +19,7 @@ pub fn classifier_graph(network: &Network, classes: usize) -> Result<Graph, Grap
         Network::Staged(spec) => {
             StagedNetwork::new(plain_staged(spec)).build_classifier(&mut builder, image, classes)?;
         }
+        Network::Detector(_) => return Err("a detector is no classifier".into()),
     }
     Ok(builder.finish())
 }
@@ -102,35 +103,43 @@ fn runs_in_place(op: &Op) -> bool {
     )
 }
 
-/// Counts the classifiers of all built-in families: EfficientNets in closed form, the others from their graphs, each
+/// Makes the graph of a network with that many classes.
+pub type GraphOf = fn(&Network, usize) -> Result<Graph, SourceError>;
+
+/// Counts the networks of all built-in families: EfficientNets in closed form, the others from their graphs, each
 /// rounded network and image side once.
 #[derive(Debug, Clone)]
 pub struct GraphCost {
     classes: usize,
-    counted: HashMap<StagedSpec, HashMap<usize, Footprint>>,
+    graph_of: GraphOf,
+    counted: HashMap<Network, HashMap<usize, Footprint>>,
 }
 
 impl GraphCost {
     /// For classifiers with that many classes.
     pub fn new(classes: usize) -> Self {
-        GraphCost { classes, counted: HashMap::new() }
+        Self::of_graphs(classes, classifier_graph)
+    }
+
+    /// For whatever networks `graph_of` can build, with that many classes.
+    pub fn of_graphs(classes: usize, graph_of: GraphOf) -> Self {
+        GraphCost { classes, graph_of, counted: HashMap::new() }
     }
 
     /// Parameters, multiply-adds and memory for one square image.
     ///
     /// # Errors
-    /// When a window does not fit its map.
-    pub fn footprint(&mut self, network: &Network, resolution: usize) -> Result<Footprint, GraphError> {
-        let spec = match network {
-            Network::EfficientNet(spec) => return Ok(spec.footprint(resolution, resolution, self.classes)),
-            Network::Staged(spec) => spec,
-        };
-        if let Some(&known) = self.counted.get(spec).and_then(|sides| sides.get(&resolution)) {
+    /// When a window does not fit its map, or the graph cannot be built.
+    pub fn footprint(&mut self, network: &Network, resolution: usize) -> Result<Footprint, SourceError> {
+        if let Network::EfficientNet(spec) = network {
+            return Ok(spec.footprint(resolution, resolution, self.classes));
+        }
+        if let Some(&known) = self.counted.get(network).and_then(|sides| sides.get(&resolution)) {
             return Ok(known);
         }
-        let graph = classifier_graph(network, self.classes)?;
+        let graph = (self.graph_of)(network, self.classes)?;
         let footprint = graph_footprint(&graph, resolution, resolution)?;
-        self.counted.entry(spec.clone()).or_default().insert(resolution, footprint);
+        self.counted.entry(network.clone()).or_default().insert(resolution, footprint);
         Ok(footprint)
     }
 }
@@ -141,7 +150,7 @@ impl CostModel<Network> for GraphCost {
         let macs = match network {
             // The closed form of the whole footprint would work out the memory too.
             Network::EfficientNet(spec) => spec.cost(resolution, resolution, self.classes).total().macs,
-            Network::Staged(_) => self.footprint(network, resolution)?.cost.macs,
+            Network::Staged(_) | Network::Detector(_) => self.footprint(network, resolution)?.cost.macs,
         };
         Ok(macs as f64)
     }

@@ -17,7 +17,7 @@ mod weight_map;
 pub use config::{EfficientNetConfig, InputNormalization};
 pub use efficientnet::{Classifier, EfficientNet, Endpoints};
 pub use effnet_scaling::{NetworkSpec, Variant};
-pub use graph_cost::{GraphCost, classifier_graph, graph_footprint};
+pub use graph_cost::{GraphCost, GraphOf, classifier_graph, graph_footprint};
 pub use naming::Naming;
 pub use net_graph::Padding;
 pub use staged::{StagedConfig, StagedNetwork};

@@ -85,6 +85,8 @@ pub(crate) struct Place {
     pub(crate) stage: usize,
     /// From 0.
     pub(crate) index_in_stage: usize,
+    /// One full convolution in place of expansion and depthwise convolution: it counts as the expansion.
+    pub(crate) is_full: bool,
     pub(crate) expands: bool,
     pub(crate) squeezes: bool,
     /// Dense convolutions before it in the network.
@@ -167,6 +169,7 @@ fn norm_number(place: Place, part: Part) -> usize {
     let number = match part {
         Part::ExpandNorm => 0,
         Part::DepthwiseNorm => 1,
+        Part::ProjectNorm if place.is_full => 1,
         Part::ProjectNorm => 2,
         _ => unreachable!("asked for batch norms only"),
     };
@@ -184,6 +187,7 @@ fn timm(layer: Layer) -> String {
         Layer::Block(place, part) => (place, part),
     };
     let part = match part {
+        Part::Expand if place.is_full => "conv_exp".into(),
         Part::Expand => "conv_pw".into(),
         Part::Depthwise => "conv_dw".into(),
         Part::Reduce => "se.conv_reduce".into(),

@@ -1,7 +1,7 @@
 //! Which array of a foreign file is which parameter, and in which layout.
 
 use crate::naming::{Layer, Naming, Part, Place, Slot, Totals, name};
-use effnet_scaling::{BlockSpec, NetworkSpec};
+use effnet_scaling::{BlockForm, BlockSpec, NetworkSpec};
 
 /// How an array's dimensions are ordered in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,20 +152,24 @@ impl Map {
             index,
             stage: block.stage,
             index_in_stage: block.index_in_stage,
-            expands: block.expansion != 1,
+            is_full: block.form == BlockForm::Full,
+            expands: block.form == BlockForm::Full || block.expansion != 1,
             squeezes: block.squeeze_channels.is_some(),
             convs: self.before.convs,
             norms: self.before.norms,
         };
         let layer = |part| Layer::Block(place, part);
-        let (input, inside, out) = (block.in_channels, block.expanded_channels(), block.out_channels);
+        let (input, inside, out) = (block.in_channels, block.expanded_channels, block.out_channels);
         if place.expands {
-            self.conv(layer(Part::Expand), [inside, input, 1, 1]);
+            let kernel = if place.is_full { block.kernel } else { 1 };
+            self.conv(layer(Part::Expand), [inside, input, kernel, kernel]);
             self.norm(layer(Part::ExpandNorm), inside);
         }
-        let depthwise = vec![inside, 1, block.kernel, block.kernel];
-        self.push(layer(Part::Depthwise), Slot::Kernel, depthwise, Layout::HeightWidthChannels);
-        self.norm(layer(Part::DepthwiseNorm), inside);
+        if !place.is_full {
+            let depthwise = vec![inside, 1, block.kernel, block.kernel];
+            self.push(layer(Part::Depthwise), Slot::Kernel, depthwise, Layout::HeightWidthChannels);
+            self.norm(layer(Part::DepthwiseNorm), inside);
+        }
         if let Some(squeezed) = block.squeeze_channels {
             self.conv(layer(Part::Reduce), [squeezed, inside, 1, 1]);
             self.push(layer(Part::Reduce), Slot::Bias, vec![squeezed], Layout::Torch);
@@ -175,7 +179,7 @@ impl Map {
         self.conv(layer(Part::Project), [out, inside, 1, 1]);
         self.norm(layer(Part::ProjectNorm), out);
         self.before.convs += 1 + usize::from(place.expands) + 2 * usize::from(place.squeezes);
-        self.before.norms += 2 + usize::from(place.expands);
+        self.before.norms += 1 + usize::from(!place.is_full) + usize::from(place.expands);
     }
 }
 

@@ -43,6 +43,50 @@ fn builder(map: &VarMap, dtype: DType) -> VarBuilder<'static> {
 }
 
 #[test]
+fn every_endpoint_of_the_official_builder_is_there() {
+    let config = EfficientNetConfig {
+        reductions: vec![1, 2, 3, 4, 5],
+        ..EfficientNetConfig::from_scratch(&Variant::find("b0").unwrap())
+    };
+    let vb = builder(&VarMap::new(), DType::F32);
+    let network = EfficientNetClassifier::seeded(&config, 10, vb, &mut numbers(3)).unwrap();
+    let images = images((1, 3, 64, 32));
+    let expansions = network.expansions(&images, Mode::Eval).unwrap();
+    let reductions = network.features(&images, Mode::Eval).unwrap();
+    let dims = |maps: &[Tensor]| maps.iter().map(|map| map.dims().to_vec()).collect::<Vec<_>>();
+    let at = |channels: [usize; 5]| -> Vec<Vec<usize>> {
+        channels
+            .iter()
+            .zip(1..)
+            .map(|(&channels, level)| vec![1, channels, 64 >> level, 32 >> level])
+            .collect()
+    };
+    assert_eq!(dims(&reductions), at([16, 24, 40, 112, 320]));
+    assert_eq!(dims(&expansions), at([32, 144, 240, 672, 1152]));
+    assert_eq!(network.head_features(&images, Mode::Eval).unwrap().dims(), [1, 1280, 2, 1]);
+    let fixed = network.fix().unwrap();
+    assert_eq!(fixed.pooled(&images).unwrap().dims(), [1, 1280]);
+    for (fixed, trained) in fixed.expansions(&images).unwrap().iter().zip(&expansions) {
+        assert_close_to_max("expansion", &flat(fixed), &flat(trained), 1e-4);
+    }
+}
+
+#[test]
+fn an_edgetpu_network_trains_on_the_tape() {
+    let spec = NetworkSpec::edgetpu().scaled(0.25, 0.5).unwrap();
+    let config =
+        EfficientNetConfig { spec, ..EfficientNetConfig::from_scratch(&Variant::find("edgetpu-s").unwrap()) };
+    let map = VarMap::new();
+    let network =
+        EfficientNetClassifier::seeded(&config, 3, builder(&map, DType::F32), &mut numbers(5)).unwrap();
+    let logits = network.logits(&images((2, 3, 64, 64)), Mode::Train { uniform: &mut numbers(1) }).unwrap();
+    let gradients = logits.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+    let first = map.data().lock().unwrap()["blocks.0.0.conv_exp.weight"].clone();
+    assert_eq!(first.dims()[2..], [3, 3]);
+    assert!(max_abs(&flat(gradients.get(&first).unwrap())) > 0.0);
+}
+
+#[test]
 fn any_levels_in_both_number_types() {
     for reductions in [vec![2, 3, 4, 5], vec![3, 5], vec![1, 4], vec![2]] {
         for dtype in [DType::F32, DType::F64] {

@@ -37,6 +37,32 @@ fn the_closed_form_counts_what_the_graph_counts() {
     }
 }
 
+/// The other members of the official repository; multiply-adds at their own sides.
+#[test]
+fn edgetpu_costs() {
+    let want = [
+        ("edgetpu-s", 5_438_392, 1.789, [1, 2, 4, 5, 4, 2], [24, 32, 48, 96, 144, 192]),
+        ("edgetpu-m", 6_899_496, 3.013, [2, 3, 5, 6, 5, 3], [24, 32, 48, 96, 144, 192]),
+        ("edgetpu-l", 10_589_712, 7.936, [2, 3, 6, 7, 6, 3], [32, 40, 56, 112, 176, 232]),
+    ];
+    for (name, params, gigamacs, repeats, channels) in want {
+        let variant = Variant::find(name).unwrap();
+        let network = variant.network();
+        let cost = network.cost(variant.resolution, variant.resolution, 1000).total();
+        assert_eq!(cost.params, params, "{name}");
+        assert!((cost.macs as f64 / 1e9 - gigamacs).abs() < 5e-4, "{name}: {}", cost.macs);
+        let whole = Network::EfficientNet(network.clone());
+        assert_eq!((whole.repeats(), whole.channels()), (repeats.to_vec(), channels.to_vec()), "{name}");
+        let blocks = network.blocks();
+        let stages: Vec<_> = network.reductions().iter().map(|end| blocks[end.block].stage + 1).collect();
+        assert_eq!(stages, [1, 2, 3, 5, 6], "{name}");
+    }
+    let small = Variant::find("edgetpu-s").unwrap().network();
+    assert_eq!(small.cost(224, 224, 1001).total().params, 5_439_673);
+    assert_eq!(small.blocks()[0].expanded_channels, 96);
+    assert_eq!(Variant::find("edgetpu-l").unwrap().network().blocks()[0].expanded_channels, 128);
+}
+
 #[test]
 fn the_other_baselines_cost_what_their_papers_say() {
     let want = [

@@ -1,4 +1,4 @@
-use crate::{Network, NetworkSpec, Scaling, ScalingError, StagedSpec, Variant};
+use crate::{DetectorBaseline, Network, NetworkSpec, Scaling, ScalingError, StagedSpec, Variant};
 use std::sync::Arc;
 
 /// A network that can be made larger or smaller. Implement it for your own family; everything else in this crate then
@@ -37,13 +37,15 @@ impl Baseline for Variant {
     }
 }
 
-/// A built-in baseline: an EfficientNet variant, `mobilenet-v1`, `mobilenet-v2` or `resnet-50`.
+/// A built-in baseline: an EfficientNet variant, `mobilenet-v1`, `mobilenet-v2`, `resnet-50`, or a detector.
 #[derive(Debug, Clone, PartialEq)]
 pub enum NamedBaseline {
     /// A published EfficientNet.
     EfficientNet(Variant),
     /// One of the paper's other networks, at 224 pixels.
     Staged(&'static str, StagedSpec),
+    /// An EfficientNet under YOLOv8's neck and head.
+    Detector(DetectorBaseline),
 }
 
 /// Name and table of the networks that are no EfficientNet.
@@ -56,7 +58,8 @@ const STAGED: [StagedEntry; 3] = [
 ];
 
 impl NamedBaseline {
-    /// Finds a baseline by name, such as `efficientnet-b0`, `lite0`, `mobilenet-v2` or `resnet50`, in any case.
+    /// Finds a baseline by name, such as `efficientnet-b0`, `lite0`, `mobilenet-v2`, `resnet50`, `effyolo-n` or
+    /// `effyolo-b3-m` (see [`DetectorBaseline::find`]), in any case.
     ///
     /// # Errors
     /// When there is none of that name.
@@ -64,23 +67,41 @@ impl NamedBaseline {
         if let Ok(variant) = Variant::find(name) {
             return Ok(NamedBaseline::EfficientNet(variant));
         }
+        if let Some(detector) = DetectorBaseline::find(name) {
+            return Ok(NamedBaseline::Detector(detector));
+        }
         let bare = |name: &str| name.to_ascii_lowercase().replace(['-', '_'], "");
         let found = STAGED.into_iter().find(|(known, _)| bare(known) == bare(name));
         let known = || {
             let variants = Variant::ALL.map(|variant| format!("efficientnet-{}", variant.name));
             let others = STAGED.map(|(name, _)| name.to_string());
-            variants.into_iter().chain(others).collect::<Vec<_>>().join(", ")
+            let detectors = "effyolo-n, -s, -m, -l, -x, effyolo-VARIANT-n".to_string();
+            variants.into_iter().chain(others).chain([detectors]).collect::<Vec<_>>().join(", ")
         };
         let unknown = || ScalingError::UnknownBaseline { name: name.to_string(), known: known() };
         found.map(|(name, spec)| NamedBaseline::Staged(name, spec())).ok_or_else(unknown)
     }
 
-    /// The EfficientNet variant, if it is one.
+    /// The EfficientNet variant that it is, or that is its backbone.
     pub fn variant(&self) -> Option<Variant> {
         match self {
             NamedBaseline::EfficientNet(variant) => Some(*variant),
+            NamedBaseline::Detector(detector) => Some(detector.variant()),
             NamedBaseline::Staged(..) => None,
         }
+    }
+
+    /// The detector, if it is one.
+    pub fn detector(&self) -> Option<&DetectorBaseline> {
+        match self {
+            NamedBaseline::Detector(detector) => Some(detector),
+            NamedBaseline::EfficientNet(_) | NamedBaseline::Staged(..) => None,
+        }
+    }
+
+    /// Image sides must be multiples of this: 1, and [`DetectorBaseline::STRIDE`] of a detector.
+    pub fn stride(&self) -> usize {
+        self.detector().map_or(1, |_| DetectorBaseline::STRIDE)
     }
 }
 
@@ -91,6 +112,7 @@ impl Baseline for NamedBaseline {
         match self {
             NamedBaseline::EfficientNet(variant) => variant.name,
             NamedBaseline::Staged(name, _) => name,
+            NamedBaseline::Detector(detector) => detector.name(),
         }
     }
 
@@ -98,6 +120,7 @@ impl Baseline for NamedBaseline {
         match self {
             NamedBaseline::EfficientNet(variant) => variant.resolution,
             NamedBaseline::Staged(..) => 224,
+            NamedBaseline::Detector(detector) => detector.resolution(),
         }
     }
 
@@ -105,6 +128,7 @@ impl Baseline for NamedBaseline {
         match self {
             NamedBaseline::EfficientNet(variant) => variant.scaled(width, depth).map(Network::EfficientNet),
             NamedBaseline::Staged(_, spec) => spec.scaled(width, depth).map(Network::Staged),
+            NamedBaseline::Detector(detector) => detector.scaled(width, depth).map(Network::Detector),
         }
     }
 }
@@ -154,11 +178,11 @@ mod tests {
 
     #[test]
     fn baselines_are_found_by_name() {
-        for name in ["b0", "efficientnet-lite2", "mobilenet-v1", "MobileNetV2", "resnet50", "ResNet-50"] {
+        for name in ["b0", "efficientnet-lite2", "MobileNetV2", "resnet50", "ResNet-50", "effyolo-n"] {
             assert!(NamedBaseline::find(name).is_ok(), "{name}");
         }
         let message = NamedBaseline::find("vgg").unwrap_err().to_string();
-        assert!(message.contains("efficientnet-b0") && message.contains("resnet-50"), "{message}");
+        assert!(message.contains("efficientnet-b0") && message.contains("effyolo-n"), "{message}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-use crate::NetworkSpec;
+use crate::{BlockForm, NetworkSpec};
 use serde::Serialize;
 use std::ops::{Add, AddAssign};
 
@@ -77,7 +77,14 @@ impl NetworkSpec {
         let mut size = Size(height, width).strided(2);
         let mut features = conv_norm(3 * 9 * self.stem, self.stem, size);
         for block in self.blocks() {
-            let expanded = block.expanded_channels();
+            let expanded = block.expanded_channels;
+            if block.form == BlockForm::Full {
+                size = size.strided(block.stride);
+                let weights = block.kernel * block.kernel * block.in_channels * expanded;
+                features += conv_norm(weights, expanded, size);
+                features += conv_norm(expanded * block.out_channels, block.out_channels, size);
+                continue;
+            }
             if block.expansion != 1 {
                 features += conv_norm(block.in_channels * expanded, expanded, size);
             }

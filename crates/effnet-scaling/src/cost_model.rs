@@ -39,11 +39,12 @@ impl CostModel<NetworkSpec> for MultiplyAdds {
 
 impl CostModel<Network> for MultiplyAdds {
     /// # Errors
-    /// For networks other than EfficientNets, which are counted from their graphs: `effnet_backbone::GraphCost`.
+    /// For networks other than EfficientNets, which are counted from their graphs (see `effnet_backbone::GraphCost`).
     fn cost(&mut self, network: &Network, resolution: usize) -> Result<f64, SourceError> {
         match network {
             Network::EfficientNet(spec) => self.cost(spec, resolution),
             Network::Staged(spec) => Err(format!("{:?} networks have no closed form", spec.block).into()),
+            Network::Detector(_) => Err("detectors have no closed form".into()),
         }
     }
 }

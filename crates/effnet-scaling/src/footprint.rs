@@ -1,30 +1,40 @@
-use crate::{BlockSpec, Cost, NetworkSpec, StagedSpec};
+use crate::{BlockForm, BlockSpec, Cost, DetectorSpec, NetworkSpec, StagedSpec};
 use serde::Serialize;
 
 /// A built-in network after rounding.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Network {
     /// An EfficientNet.
     EfficientNet(NetworkSpec),
     /// A MobileNet or ResNet.
     Staged(StagedSpec),
+    /// An EfficientNet under YOLOv8's neck and head.
+    Detector(DetectorSpec),
 }
 
 impl Network {
-    /// Channels of the stages (of a bottleneck: its inner width).
+    /// Channels of the stages (of a bottleneck: its inner width); of a detector also those of the neck's levels.
     pub fn channels(&self) -> Vec<usize> {
         match self {
             Network::EfficientNet(spec) => spec.stages.iter().map(|stage| stage.channels).collect(),
             Network::Staged(spec) => spec.groups.iter().map(|group| group.channels).collect(),
+            Network::Detector(spec) => {
+                let stages = spec.backbone.stages.iter().map(|stage| stage.channels);
+                stages.chain(spec.neck_channels).collect()
+            }
         }
     }
 
-    /// Blocks of the stages.
+    /// Blocks of the stages; of a detector also the bottlenecks of a block of the neck.
     pub fn repeats(&self) -> Vec<usize> {
         match self {
             Network::EfficientNet(spec) => spec.stages.iter().map(|stage| stage.repeats).collect(),
             Network::Staged(spec) => spec.groups.iter().map(|group| group.repeats).collect(),
+            Network::Detector(spec) => {
+                let stages = spec.backbone.stages.iter().map(|stage| stage.repeats);
+                stages.chain([spec.neck_repeats]).collect()
+            }
         }
     }
 }
@@ -68,27 +78,27 @@ impl Ledger {
         self.alive -= bytes;
     }
 
-    /// One MBConv block: `input` are the bytes of its input, the answer those of its output. `size` is that of the input
+    /// One block: `input` are the bytes of its input, the answer those of its output. `size` is that of the input
     /// before, of the output after.
     fn block(&mut self, block: &BlockSpec, input: u64, size: &mut (usize, usize)) -> u64 {
-        let (expanded, residual) = (block.expanded_channels(), block.has_residual());
-        let mut x = input;
-        if block.expansion != 1 {
+        let (expanded, residual) = (block.expanded_channels, block.has_residual);
+        let (mut x, expands) = (input, block.form == BlockForm::Depthwise && block.expansion != 1);
+        if expands {
             x = self.write(expanded * size.0 * size.1);
             if !residual {
                 self.free(input);
             }
         }
         *size = (size.0.div_ceil(block.stride), size.1.div_ceil(block.stride));
-        let depthwise = self.write(expanded * size.0 * size.1);
-        if block.expansion != 1 || !residual {
+        let inside = self.write(expanded * size.0 * size.1);
+        if expands || !residual {
             self.free(x);
         }
         if let Some(squeezed) = block.squeeze_channels {
             self.squeeze_excite(expanded, squeezed);
         }
         let output = self.write(block.out_channels * size.0 * size.1);
-        self.free(depthwise);
+        self.free(inside);
         if residual {
             self.free(input);
         }

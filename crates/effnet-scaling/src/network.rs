@@ -1,22 +1,35 @@
 use crate::{ScalingError, round_channels, round_repeats};
 use serde::{Deserialize, Serialize};
+use std::hash::{Hash, Hasher};
 
 /// Non-linearity after every convolution that has one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Activation {
     /// `x * sigmoid(x)`.
     Swish,
     /// `min(max(x, 0), 6)`.
     Relu6,
+    /// `max(x, 0)`.
+    Relu,
 }
 
-/// A run of MBConv blocks at one resolution; only the first block has a stride and changes the width.
+/// Convolutions of a block between its input and its 1x1 projection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BlockForm {
+    /// A 1x1 expansion, then a depthwise convolution with the stride (MBConv).
+    Depthwise,
+    /// One full convolution that expands and has the stride (EdgeTPU).
+    Full,
+}
+
+/// A run of blocks at one resolution; only the first block has a stride and changes the width.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct StageSpec {
     /// Number of blocks.
     pub repeats: usize,
-    /// Side of the depthwise kernel.
+    /// Side of the kernel that has the stride.
     pub kernel: usize,
     /// Stride of the first block.
     pub stride: usize,
@@ -26,10 +39,28 @@ pub struct StageSpec {
     pub channels: usize,
     /// Squeeze-and-excitation width as a share of a block's input channels; `None` without it.
     pub squeeze_ratio: Option<f64>,
+    /// Convolutions of its blocks.
+    pub form: BlockForm,
+    /// Blocks whose input and output have one shape add them.
+    pub residual: bool,
+    /// Channels that the first block's expansion multiplies where they are not those of its input, as in the first stage
+    /// of EdgeTPU.
+    pub nominal_input: Option<usize>,
 }
 
-/// An EfficientNet: stem convolution, stages of MBConv blocks, 1x1 head convolution.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// A ratio is a number and never NaN.
+impl Eq for StageSpec {}
+
+impl Hash for StageSpec {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let StageSpec { repeats, kernel, stride, expansion, channels, .. } = *self;
+        (repeats, kernel, stride, expansion, channels).hash(state);
+        (self.squeeze_ratio.map(f64::to_bits), self.form, self.residual, self.nominal_input).hash(state);
+    }
+}
+
+/// An EfficientNet: stem convolution, stages of blocks, 1x1 head convolution.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct NetworkSpec {
     /// Channels of the 3x3 stride 2 stem convolution.
     pub stem: usize,
@@ -43,37 +74,31 @@ pub struct NetworkSpec {
     pub fixed_ends: bool,
 }
 
-/// One MBConv block.
+/// One block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BlockSpec {
     /// Index of its stage, from 0.
     pub stage: usize,
     /// Index in its stage, from 0.
     pub index_in_stage: usize,
-    /// Side of the depthwise kernel.
+    /// Convolutions before the projection.
+    pub form: BlockForm,
+    /// Side of the kernel that has the stride.
     pub kernel: usize,
-    /// Stride of the depthwise convolution.
+    /// Stride of that convolution.
     pub stride: usize,
     /// Expansion ratio; 1 means no expansion convolution.
     pub expansion: usize,
+    /// Channels inside.
+    pub expanded_channels: usize,
     /// Channels in.
     pub in_channels: usize,
     /// Channels out.
     pub out_channels: usize,
     /// Channels of the squeezed vector, if there is squeeze-and-excitation.
     pub squeeze_channels: Option<usize>,
-}
-
-impl BlockSpec {
-    /// Channels of the depthwise convolution.
-    pub fn expanded_channels(&self) -> usize {
-        self.in_channels * self.expansion
-    }
-
-    /// True if the block adds its input to its output.
-    pub fn has_residual(&self) -> bool {
-        self.stride == 1 && self.in_channels == self.out_channels
-    }
+    /// The block adds its input to its output.
+    pub has_residual: bool,
 }
 
 /// Last map of one resolution: `reduction_i` has stride `2^i`.
@@ -100,6 +125,9 @@ impl NetworkSpec {
             expansion,
             channels,
             squeeze_ratio: SQUEEZE,
+            form: BlockForm::Depthwise,
+            residual: true,
+            nominal_input: None,
         };
         NetworkSpec {
             stem: 32,
@@ -125,6 +153,37 @@ impl NetworkSpec {
         network
     }
 
+    /// EfficientNet-EdgeTPU-S: ReLU, no squeeze-and-excitation, full convolutions in the fine stages.
+    pub fn edgetpu() -> Self {
+        let stage = |form, repeats, kernel, stride, expansion, channels| StageSpec {
+            repeats,
+            kernel,
+            stride,
+            expansion,
+            channels,
+            squeeze_ratio: None,
+            form,
+            residual: true,
+            nominal_input: None,
+        };
+        let (full, depthwise) = (BlockForm::Full, BlockForm::Depthwise);
+        let first = StageSpec { residual: false, nominal_input: Some(24), ..stage(full, 1, 3, 1, 4, 24) };
+        NetworkSpec {
+            stem: 32,
+            stages: vec![
+                first,
+                stage(full, 2, 3, 2, 8, 32),
+                stage(full, 4, 3, 2, 8, 48),
+                stage(depthwise, 5, 5, 2, 8, 96),
+                stage(depthwise, 4, 5, 1, 8, 144),
+                stage(depthwise, 2, 5, 2, 8, 192),
+            ],
+            head: 1280,
+            activation: Activation::Relu,
+            fixed_ends: false,
+        }
+    }
+
     /// The network with channels times `width` and repeats times `depth`, rounded as in the official builder.
     ///
     /// # Errors
@@ -137,7 +196,8 @@ impl NetworkSpec {
         let scale_stage = |(index, stage): (usize, &StageSpec)| {
             let fixed_depth = self.fixed_ends && (index == 0 || index == last);
             let repeats = if fixed_depth { stage.repeats } else { round_repeats(stage.repeats, depth) };
-            StageSpec { repeats, channels: round_channels(stage.channels, width), ..*stage }
+            let nominal_input = stage.nominal_input.map(|channels| round_channels(channels, width));
+            StageSpec { repeats, channels: round_channels(stage.channels, width), nominal_input, ..*stage }
         };
         let stages = self.stages.iter().enumerate().map(scale_stage).collect();
         Ok(NetworkSpec { stem: ends(self.stem), stages, head: ends(self.head), ..*self })
@@ -150,15 +210,21 @@ impl NetworkSpec {
         for (stage, spec) in self.stages.iter().enumerate() {
             for index_in_stage in 0..spec.repeats {
                 let squeeze = |ratio: f64| ((in_channels as f64 * ratio) as usize).max(1);
+                let first = index_in_stage == 0;
+                let stride = if first { spec.stride } else { 1 };
+                let nominal_input = spec.nominal_input.filter(|_| first).unwrap_or(in_channels);
                 blocks.push(BlockSpec {
                     stage,
                     index_in_stage,
+                    form: spec.form,
                     kernel: spec.kernel,
-                    stride: if index_in_stage == 0 { spec.stride } else { 1 },
+                    stride,
                     expansion: spec.expansion,
+                    expanded_channels: nominal_input * spec.expansion,
                     in_channels,
                     out_channels: spec.channels,
                     squeeze_channels: spec.squeeze_ratio.map(squeeze),
+                    has_residual: spec.residual && stride == 1 && in_channels == spec.channels,
                 });
                 in_channels = spec.channels;
             }
@@ -196,7 +262,7 @@ mod tests {
     #[test]
     fn a_block_squeezes_its_input_not_its_expansion() {
         let block = NetworkSpec::b0().blocks()[1];
-        assert_eq!((block.expanded_channels(), block.squeeze_channels), (96, Some(4)));
+        assert_eq!((block.expanded_channels, block.squeeze_channels), (96, Some(4)));
     }
 
     #[test]

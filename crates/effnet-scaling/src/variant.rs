@@ -20,9 +20,9 @@ const fn variant(name: &'static str, width: f64, depth: f64, resolution: usize, 
 }
 
 impl Variant {
-    /// B0 to B8, L2 and Lite0 to Lite4, as published. The larger ones are close to compound scaling but not equal to
+    /// B0 to B8, L2, Lite0 to Lite4 and EdgeTPU-S to -L, as published. The larger ones are close to compound scaling but not equal to
     /// it, so the table is data.
-    pub const ALL: [Variant; 15] = [
+    pub const ALL: [Variant; 18] = [
         variant("b0", 1.0, 1.0, 224, 0.2),
         variant("b1", 1.0, 1.1, 240, 0.2),
         variant("b2", 1.1, 1.2, 260, 0.3),
@@ -38,15 +38,24 @@ impl Variant {
         variant("lite2", 1.1, 1.2, 260, 0.3),
         variant("lite3", 1.2, 1.4, 280, 0.3),
         variant("lite4", 1.4, 1.8, 300, 0.3),
+        variant("edgetpu-s", 1.0, 1.0, 224, 0.2),
+        variant("edgetpu-m", 1.0, 1.1, 240, 0.2),
+        variant("edgetpu-l", 1.2, 1.4, 300, 0.3),
     ];
 
-    /// Finds a variant by name: `b0`, `efficientnet-b0` or `efficientnet_lite0`, in any case.
+    /// Finds a variant by name: `b0`, `efficientnet-b0`, `efficientnet_lite0`, `efficientnet-edgetpu-s` or timm's
+    /// `efficientnet_es`, in any case.
     ///
     /// # Errors
     /// When there is none of that name.
     pub fn find(name: &str) -> Result<Variant, ScalingError> {
         let lower = name.to_ascii_lowercase().replace('_', "-");
-        let short = lower.strip_prefix("efficientnet-").unwrap_or(&lower);
+        let short = match lower.strip_prefix("efficientnet-").unwrap_or(&lower) {
+            "es" => "edgetpu-s",
+            "em" => "edgetpu-m",
+            "el" => "edgetpu-l",
+            other => other,
+        };
         let known = || Self::ALL.map(|variant| variant.name).join(", ");
         let found = Self::ALL.into_iter().find(|variant| variant.name == short);
         found.ok_or_else(|| ScalingError::UnknownVariant { name: name.to_string(), known: known() })
@@ -57,9 +66,21 @@ impl Variant {
         self.name.starts_with("lite")
     }
 
+    /// True for EdgeTPU-S to -L: ReLU, no squeeze-and-excitation, full convolutions in the fine stages. They were
+    /// published with 1001 classes, the first of which is background.
+    pub fn is_edgetpu(&self) -> bool {
+        self.name.starts_with("edgetpu")
+    }
+
     /// The network that the variant's multipliers scale.
     pub fn baseline(&self) -> NetworkSpec {
-        if self.is_lite() { NetworkSpec::lite0() } else { NetworkSpec::b0() }
+        if self.is_lite() {
+            NetworkSpec::lite0()
+        } else if self.is_edgetpu() {
+            NetworkSpec::edgetpu()
+        } else {
+            NetworkSpec::b0()
+        }
     }
 
     /// The variant's network.
@@ -76,6 +97,9 @@ mod tests {
     fn names_are_found_in_several_spellings() {
         for name in ["b3", "B3", "efficientnet-b3", "EfficientNet_B3"] {
             assert_eq!(Variant::find(name).unwrap().resolution, 300);
+        }
+        for name in ["efficientnet_es", "EfficientNet-EdgeTPU-S", "edgetpu-s"] {
+            assert_eq!(Variant::find(name).unwrap().name, "edgetpu-s");
         }
         let message = Variant::find("b9").unwrap_err().to_string();
         assert!(message.contains("b8") && message.contains("lite4"), "{message}");

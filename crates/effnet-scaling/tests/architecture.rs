@@ -13,7 +13,7 @@ fn block_json(block: &BlockSpec) -> Value {
         "in_ch": block.in_channels,
         "out_ch": block.out_channels,
         "se_ch": block.squeeze_channels.unwrap_or(0),
-        "skip": block.has_residual(),
+        "skip": block.has_residual,
     })
 }
 

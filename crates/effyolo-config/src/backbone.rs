@@ -20,9 +20,9 @@ pub enum BackboneSpec {
 pub enum Normalization {
     /// RGB in `[0, 1]` as it is.
     None,
-    /// Mean and standard deviation of ImageNet.
+    /// Mean and standard deviation of ImageNet, as plain, AutoAugment, RandAugment and NoisyStudent checkpoints want.
     Imagenet,
-    /// To `[-1, 1]`, as the Lite variants were trained.
+    /// To `[-1, 1]`, as the Lite and EdgeTPU variants and the AdvProp checkpoints were trained.
     Lite,
     /// `(byte - 127) / 128`: the Lite variants as TensorFlow runs them, half a grey level from [`Self::Lite`].
     LiteTensorflow,

@@ -24,7 +24,7 @@ mod weights;
 pub use backbone::{BackboneSpec, Conventions, CspSpec, EfficientNetSpec, Normalization};
 pub use data::DataSpec;
 pub use error::ConfigError;
-pub use model::{Model, ModelSpec, Outputs, Task};
+pub use model::{Model, ModelSpec, NeckSpec, Outputs, Task};
 pub use rows::{Module, Row, RowsSpec, ScaledVariant};
 pub use train::{Augmentation, AutoAugment, Decay, LossGains, Optimizer, Rules, TrainSpec};
 pub use weights::{FetchedFile, HubFile, PublishedWeights, WeightsLock, WeightsManifest};

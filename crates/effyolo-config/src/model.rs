@@ -2,16 +2,36 @@ use crate::{BackboneSpec, ConfigError, EfficientNetSpec, Rules, TrainSpec};
 use effnet_backbone::EfficientNet;
 use net_graph::{Backbone, Builder, Graph, NodeId};
 use yolo_neck_head::{
-    CspBackbone, DetectorError, DflHead, HeadNodes, LayerNames, NeckScale, PanNeck, build_detector,
+    CspBackbone, DetectorError, DflHead, HeadNodes, LayerNames, NeckFactors, NeckScale, PanNeck,
+    build_detector,
 };
 
+/// Size of neck and head.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct NeckSpec {
+    /// YOLOv8's scale.
+    pub scale: NeckScale,
+    /// Multiplies the scale's own width multiplier.
+    pub width: f64,
+    /// Multiplies the scale's own depth multiplier.
+    pub depth: f64,
+}
+
+impl NeckSpec {
+    /// What multiplies the layers.
+    pub fn factors(&self) -> NeckFactors {
+        let factors = self.scale.factors();
+        NeckFactors { depth: factors.depth * self.depth, width: factors.width * self.width, ..factors }
+    }
+}
+
 /// What a network is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Task {
     /// Boxes with classes.
     Detect {
-        /// Scale of neck and head; `None` where the network's rows ([`BackboneSpec::Rows`]) hold them.
-        neck: Option<NeckScale>,
+        /// Neck and head; `None` where the network's rows ([`BackboneSpec::Rows`]) hold them.
+        neck: Option<NeckSpec>,
     },
     /// One class an image.
     Classify,
@@ -110,11 +130,7 @@ impl ModelSpec {
         Ok(Model { graph, image, outputs, backbone_stages: self.backbone.stage_prefixes() })
     }
 
-    fn detector(
-        &self,
-        scale: NeckScale,
-        class_count: usize,
-    ) -> Result<(Graph, NodeId, Outputs), ConfigError> {
+    fn detector(&self, neck: NeckSpec, class_count: usize) -> Result<(Graph, NodeId, Outputs), ConfigError> {
         let (backbone, names, name): (Box<dyn Backbone>, _, _) = match &self.backbone {
             BackboneSpec::EfficientNet(spec) => {
                 let names = LayerNames::Described { prefix: "neck".into() };
@@ -129,7 +145,9 @@ impl ModelSpec {
             BackboneSpec::Rows(_) => unreachable!("rows are built as a whole"),
         };
         let head = DflHead { name, class_count, reg_max: REG_MAX, box_bias: self.box_bias() };
-        let detector = build_detector(backbone.as_ref(), &PanNeck { scale, names }, &head)?;
+        let strides: Vec<usize> = backbone.levels().iter().map(|&(stride, _)| stride).collect();
+        let neck = PanNeck::new(neck.factors(), &strides, names);
+        let detector = build_detector(backbone.as_ref(), &neck, &head)?;
         Ok((detector.graph, detector.image, Outputs::Detector(detector.head)))
     }
 

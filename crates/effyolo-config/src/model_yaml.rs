@@ -4,7 +4,8 @@ use crate::rows_yaml::{ReadRows, read_rows, rows_map};
 use crate::section::{Field, Section};
 use crate::train_keys::Purpose;
 use crate::{
-    BackboneSpec, ConfigError, CspSpec, EfficientNetSpec, ModelSpec, Normalization, Task, TrainSpec, suggest,
+    BackboneSpec, ConfigError, CspSpec, EfficientNetSpec, ModelSpec, NeckSpec, Normalization, Task,
+    TrainSpec, suggest,
 };
 use effnet_scaling::Variant;
 use net_graph::Padding;
@@ -15,11 +16,13 @@ use yolo_neck_head::NeckScale;
 
 pub(crate) const PADDINGS: [(&str, Padding); 2] =
     [("symmetric", Padding::Symmetric), ("same", Padding::Same)];
-pub(crate) const NORMALIZATIONS: [(&str, Normalization); 4] = [
+pub(crate) const NORMALIZATIONS: [(&str, Normalization); 5] = [
     ("none", Normalization::None),
     ("imagenet", Normalization::Imagenet),
     ("lite", Normalization::Lite),
     ("lite-tensorflow", Normalization::LiteTensorflow),
+    // The checkpoints of AdvProp take the same images; written back as `lite`.
+    ("advprop", Normalization::Lite),
 ];
 const SCALES: [(&str, NeckScale); 5] =
     [("n", NeckScale::N), ("s", NeckScale::S), ("m", NeckScale::M), ("l", NeckScale::L), ("x", NeckScale::X)];
@@ -168,8 +171,7 @@ fn parts_map(backbone: &BackboneSpec, task: Task, classes: usize) -> Mapping {
     map.insert("task".into(), name.into());
     map.insert("backbone".into(), Value::Mapping(backbone_map(backbone, task)));
     if let Task::Detect { neck: Some(neck) } = task {
-        let scale = ("scale".into(), neck.letter().to_string().into());
-        map.insert("neck".into(), Value::Mapping(Mapping::from_iter([scale])));
+        map.insert("neck".into(), Value::Mapping(neck_map(neck)));
     }
     map.insert("classes".into(), classes.into());
     map
@@ -182,11 +184,23 @@ fn purpose(task: Task) -> Purpose {
     }
 }
 
-fn read_neck(field: &Field<'_>) -> Result<NeckScale, ConfigError> {
+fn neck_map(neck: NeckSpec) -> Mapping {
+    let scale = ("scale".into(), neck.scale.letter().to_string().into());
+    let mut map = Mapping::from_iter([scale]);
+    let multipliers = [("width", neck.width), ("depth", neck.depth)];
+    for (key, value) in multipliers.into_iter().filter(|&(_, value)| value != 1.0) {
+        map.insert(key.into(), value.into());
+    }
+    map
+}
+
+fn read_neck(field: &Field<'_>) -> Result<NeckSpec, ConfigError> {
     let mut section = field.section("a map such as `{scale: n}`")?;
     let scale = section.require("scale", "one of n, s, m, l, x")?.choice(&SCALES)?;
+    let mut multiplier = |key| section.read(key, 1.0, |field| field.number(MULTIPLIER));
+    let (width, depth) = (multiplier("width")?, multiplier("depth")?);
     section.finish()?;
-    Ok(scale)
+    Ok(NeckSpec { scale, width, depth })
 }
 
 /// Keys of [`crate::Conventions`] that stand in the map.
@@ -197,12 +211,12 @@ fn stated_conventions(backbone: &Field<'_>) -> Vec<&'static str> {
 }
 
 /// `neck` is that of a detector.
-fn read_backbone(field: &Field<'_>, neck: Option<NeckScale>) -> Result<BackboneSpec, ConfigError> {
+fn read_backbone(field: &Field<'_>, neck: Option<NeckSpec>) -> Result<BackboneSpec, ConfigError> {
     let mut section = field.section("a map such as `{name: efficientnet-b0}`")?;
     let name = section.require("name", "a backbone such as efficientnet-b0")?;
     let backbone = match (name.text()?, neck) {
         (CSP_NAME, Some(neck)) => BackboneSpec::Csp(CspSpec {
-            scale: section.read("scale", neck, |field| field.choice(&SCALES))?,
+            scale: section.read("scale", neck.scale, |field| field.choice(&SCALES))?,
             levels: read_levels(&mut section)?,
         }),
         (CSP_NAME, None) => return Err(name.wrong("an EfficientNet, since the task is to classify")),

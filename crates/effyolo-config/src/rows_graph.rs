@@ -358,7 +358,11 @@ impl Layers {
         let init = Init::Normal { std: (2.0 / out as f64).sqrt() };
         let x = builder.conv("backbone.conv_head", input.node, out, conv, init, None).map_err(text)?;
         let x = builder.batch_norm("backbone.bn2", x, spec.bn_eps, spec.bn_momentum).map_err(text)?;
-        let activation = if network.variant.is_lite() { Activation::Relu6 } else { Activation::Silu };
+        let activation = match spec.network().activation {
+            effnet_scaling::Activation::Swish => Activation::Silu,
+            effnet_scaling::Activation::Relu6 => Activation::Relu6,
+            effnet_scaling::Activation::Relu => Activation::Relu,
+        };
         let node = builder.activation("backbone.bn2.act", x, activation).map_err(text)?;
         Ok(Level { channels: out, node, ..input })
     }

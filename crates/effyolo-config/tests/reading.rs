@@ -58,6 +58,7 @@ fn wrong_values_say_what_was_expected_and_what_came() {
         ("adamw", "adamv", "one of SGD, AdamW, RMSProp, RMSPropTorch (did you mean `AdamW`?)"),
         ("cos_lr: true", "cos_lr: 1", "expected true or false, got 1"),
         ("{scale: n}", "{scale: z}", "`neck.scale`: expected one of n, s, m, l, x"),
+        ("{scale: n}", "{scale: n, width: 0}", "`neck.width`: expected a number"),
         ("{scale: n}", "n", "`neck`: expected a map such as `{scale: n}`, got the text \"n\""),
         ("efficientnet-b0", "efficientnet-b9", "did you mean `efficientnet-b"),
         ("efficientnet-b0", "resnet50", "`backbone.name`: expected one of efficientnet-b0"),
@@ -79,6 +80,18 @@ fn wrong_values_say_what_was_expected_and_what_came() {
         let message = refused(from, to);
         assert!(message.contains(part), "{message}\n  should contain: {part}");
     }
+}
+
+#[test]
+fn a_neck_may_be_wider_and_deeper_than_its_scale() {
+    let spec = model(&MODEL.replace("{scale: n}", "{scale: n, width: 1.1, depth: 3}")).unwrap();
+    let graph = spec.build(None).unwrap().graph;
+    let out = |name: &str| graph.node(graph.find(name).unwrap()).channels;
+    let levels = ["p3_top_down", "p4_bottom_up", "p5_bottom_up"];
+    assert_eq!(levels.map(|name| out(&format!("neck.{name}.cv2.conv"))), [72, 144, 288]);
+    assert!(graph.find("neck.p5_bottom_up.m.2.cv2.conv").is_some());
+    assert_eq!(model(&spec.to_yaml()).unwrap().task, spec.task);
+    assert!(model(MODEL).unwrap().to_yaml().contains("neck:\n  scale: n\nclasses"));
 }
 
 #[test]

@@ -47,7 +47,8 @@ pub fn build_detector(
 pub fn yolov8(scale: NeckScale, class_count: usize, box_bias: f32) -> Result<DetectorGraph, DetectorError> {
     let levels = vec![3, 4, 5];
     let (first, head) = (CspBackbone::ROWS, CspBackbone::ROWS + PanNeck::rows(levels.len()));
-    let neck = PanNeck { scale, names: LayerNames::Rows { first } };
+    let strides: Vec<usize> = levels.iter().map(|level| 1 << level).collect();
+    let neck = PanNeck::new(scale.factors(), &strides, LayerNames::Rows { first });
     let head = DflHead { name: format!("model.{head}"), class_count, reg_max: 16, box_bias };
     build_detector(&CspBackbone::new(scale, levels), &neck, &head)
 }

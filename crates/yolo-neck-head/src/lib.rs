@@ -19,4 +19,4 @@ pub use error::DetectorError;
 pub use head::{DflHead, Head, HeadNodes};
 pub use names::LayerNames;
 pub use neck::{Neck, PanNeck};
-pub use scale::NeckScale;
+pub use scale::{NeckFactors, NeckScale};

@@ -1,5 +1,5 @@
 use crate::names::NameIter;
-use crate::{DetectorError, LayerNames, NeckScale, c2f, conv_norm_act, sppf};
+use crate::{DetectorError, LayerNames, NeckFactors, c2f, conv_norm_act, sppf};
 use net_graph::{Builder, Level};
 
 /// Mixes the levels of a backbone.
@@ -15,8 +15,10 @@ pub trait Neck {
 /// coarse to fine and back. The backbone's maps are concatenated as they are, without a convolution between.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PanNeck {
-    /// Widths and depths.
-    pub scale: NeckScale,
+    /// Channels that each level leaves with, fine to coarse: as many as the backbone has levels.
+    pub channels: Vec<usize>,
+    /// Bottlenecks of every C2f block.
+    pub repeats: usize,
     /// Names of its layers.
     pub names: LayerNames,
 }
@@ -25,6 +27,12 @@ pub struct PanNeck {
 const REPEATS: usize = 3;
 
 impl PanNeck {
+    /// YOLOv8's neck over levels of those strides, fine to coarse.
+    pub fn new(factors: NeckFactors, strides: &[usize], names: LayerNames) -> Self {
+        let channels = strides.iter().map(|&stride| factors.level_channels(stride)).collect();
+        PanNeck { channels, repeats: factors.repeats(REPEATS), names }
+    }
+
     /// Rows that the neck takes in Ultralytics' count, for so many levels.
     pub fn rows(levels: usize) -> usize {
         1 + 6 * (levels - 1)
@@ -40,11 +48,11 @@ impl PanNeck {
         let (coarsest, finer) = levels.split_last().expect("at least one level");
         let mut path = vec![*coarsest];
         let mut above = *coarsest;
-        for level in finer.iter().rev() {
+        for (level, &channels) in finer.iter().zip(&self.channels).rev() {
             let p = pyramid_name(level);
             let x = builder.upsample(&names.next(&format!("{p}_up")), above.node, 2)?;
             let x = builder.concat(&names.next(&format!("{p}_up_concat")), &[x, level.node])?;
-            above = self.fuse(builder, &names.next(&format!("{p}_top_down")), x, level.stride)?;
+            above = self.fuse(builder, &names.next(&format!("{p}_top_down")), x, level.stride, channels)?;
             path.push(above);
         }
         path.reverse();
@@ -60,7 +68,7 @@ impl PanNeck {
     ) -> Result<Vec<Level>, DetectorError> {
         let mut below = path[0];
         let mut out = vec![below];
-        for level in &path[1..] {
+        for (level, &channels) in path.iter().zip(&self.channels).skip(1) {
             let (fine, p) = (pyramid_name(&below), pyramid_name(level));
             let x = conv_norm_act(
                 builder,
@@ -71,7 +79,7 @@ impl PanNeck {
                 2,
             )?;
             let x = builder.concat(&names.next(&format!("{p}_down_concat")), &[x, level.node])?;
-            below = self.fuse(builder, &names.next(&format!("{p}_bottom_up")), x, level.stride)?;
+            below = self.fuse(builder, &names.next(&format!("{p}_bottom_up")), x, level.stride, channels)?;
             out.push(below);
         }
         Ok(out)
@@ -83,9 +91,9 @@ impl PanNeck {
         name: &str,
         x: net_graph::NodeId,
         stride: usize,
+        channels: usize,
     ) -> Result<Level, DetectorError> {
-        let channels = self.scale.level_channels(stride);
-        let node = c2f(builder, name, x, channels, self.scale.repeats(REPEATS), false)?;
+        let node = c2f(builder, name, x, channels, self.repeats, false)?;
         Ok(Level { stride, channels, node })
     }
 }
@@ -96,8 +104,12 @@ fn pyramid_name(level: &Level) -> String {
 }
 
 /// Each level must have twice the stride of the one before, or upsampling by two would not meet it.
-fn check_levels(levels: &[Level]) -> Result<(), DetectorError> {
+fn check_levels(levels: &[Level], channels: &[usize]) -> Result<(), DetectorError> {
     let doubling = levels.windows(2).all(|pair| pair[1].stride == 2 * pair[0].stride);
+    if levels.len() != channels.len() {
+        let got = format!("{} levels and channels of {}", levels.len(), channels.len());
+        return Err(DetectorError::Levels { part: "neck", expected: "channels of every level", got });
+    }
     if !levels.is_empty() && doubling {
         return Ok(());
     }
@@ -108,11 +120,11 @@ fn check_levels(levels: &[Level]) -> Result<(), DetectorError> {
 
 impl Neck for PanNeck {
     fn build(&self, builder: &mut Builder, levels: &[Level]) -> Result<Vec<Level>, DetectorError> {
-        check_levels(levels)?;
+        check_levels(levels, &self.channels)?;
         let mut names = self.names.iter();
         let mut levels = levels.to_vec();
         let coarsest = levels.last_mut().expect("checked");
-        coarsest.channels = self.scale.level_channels(coarsest.stride);
+        coarsest.channels = self.channels[self.channels.len() - 1];
         coarsest.node = sppf(builder, &names.next("sppf"), coarsest.node, coarsest.channels)?;
         let path = self.top_down(builder, &mut names, &levels)?;
         self.bottom_up(builder, &mut names, &path)

@@ -33,23 +33,51 @@ impl NeckScale {
         Self::ALL.into_iter().find(|scale| scale.letter() == letter)
     }
 
-    /// Depth multiplier, width multiplier, cap on channels before they are multiplied.
-    fn factors(self) -> (f64, f64, usize) {
-        match self {
+    /// Its multipliers.
+    pub fn factors(self) -> NeckFactors {
+        let (depth, width, max_channels) = match self {
             NeckScale::N => (0.33, 0.25, 1024),
             NeckScale::S => (0.33, 0.50, 1024),
             NeckScale::M => (0.67, 0.75, 768),
             NeckScale::L => (1.00, 1.00, 512),
             NeckScale::X => (1.00, 1.25, 512),
-        }
+        };
+        NeckFactors { depth, width, max_channels }
     }
 
+    /// As [`NeckFactors::channels`].
+    pub fn channels(self, base: usize) -> usize {
+        self.factors().channels(base)
+    }
+
+    /// As [`NeckFactors::repeats`].
+    pub fn repeats(self, base: usize) -> usize {
+        self.factors().repeats(base)
+    }
+
+    /// As [`NeckFactors::level_channels`].
+    pub fn level_channels(self, stride: usize) -> usize {
+        self.factors().level_channels(stride)
+    }
+}
+
+/// What multiplies the layers of a YOLOv8 network: those of a [`NeckScale`], or others.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct NeckFactors {
+    /// Multiplies repeats.
+    pub depth: f64,
+    /// Multiplies channels.
+    pub width: f64,
+    /// No layer has more channels before they are multiplied.
+    pub max_channels: usize,
+}
+
+impl NeckFactors {
     /// Channels of a layer that has `base` at scale 1: capped, multiplied, up to the next multiple of 8.
     ///
     /// This is YOLOv8's rule; EfficientNet has another.
     pub fn channels(self, base: usize) -> usize {
-        let (_, width, cap) = self.factors();
-        (base.min(cap) as f64 * width / 8.0).ceil() as usize * 8
+        (base.min(self.max_channels) as f64 * self.width / 8.0).ceil() as usize * 8
     }
 
     /// Repeats of a block that has `base` at scale 1; halves go to the even neighbour.
@@ -57,7 +85,7 @@ impl NeckScale {
         if base <= 1 {
             return base;
         }
-        ((base as f64 * self.factors().0).round_ties_even() as usize).max(1)
+        ((base as f64 * self.depth).round_ties_even() as usize).max(1)
     }
 
     /// Channels of the level of that stride in backbone and neck: 64 at stride 2, doubled with each level up to 1024,

@@ -162,7 +162,9 @@ impl Backbone for Toy {
 }
 
 fn composed(levels: &[(usize, usize)], classes: usize) -> Result<DetectorGraph, DetectorError> {
-    let neck = PanNeck { scale: NeckScale::N, names: LayerNames::Described { prefix: "neck".into() } };
+    let strides: Vec<usize> = levels.iter().map(|&(stride, _)| stride).collect();
+    let names = LayerNames::Described { prefix: "neck".into() };
+    let neck = PanNeck::new(NeckScale::N.factors(), &strides, names);
     let head = DflHead { name: "head".into(), class_count: classes, reg_max: 16, box_bias: 1.0 };
     build_detector(&Toy(levels.to_vec()), &neck, &head)
 }
@@ -200,6 +202,19 @@ fn levels_that_do_not_double_are_refused() {
     let message = composed(&[(8, 40), (32, 320)], 80).unwrap_err().to_string();
     assert!(message.contains("[8, 32]"), "{message}");
     assert!(matches!(composed(&[(8, 40)], 0), Err(DetectorError::Zero { what: "classes" })));
+}
+
+#[test]
+fn a_neck_has_channels_for_every_level() {
+    let names = LayerNames::Described { prefix: "neck".into() };
+    let neck = PanNeck { channels: vec![72, 136], repeats: 2, names };
+    let head = DflHead { name: "head".into(), class_count: 3, reg_max: 16, box_bias: 1.0 };
+    let build = |levels: &[(usize, usize)]| build_detector(&Toy(levels.to_vec()), &neck, &head);
+    let detector = build(&[(16, 40), (32, 80)]).unwrap();
+    assert_eq!(detector.levels.iter().map(|level| level.channels).collect::<Vec<_>>(), [72, 136]);
+    assert!(detector.graph.find("neck.p5_bottom_up.m.1.cv2.conv").is_some());
+    let message = build(&[(8, 40), (16, 40), (32, 80)]).unwrap_err().to_string();
+    assert!(message.contains("3 levels and channels of 2"), "{message}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 use super::definition::Definition;
 use super::proxy::Proxy;
+use crate::baseline::BaselineArguments;
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 use effnet_scaling::Objective;
@@ -40,9 +41,8 @@ pub(super) enum OracleChoice {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// What is scaled: efficientnet-b0 ... lite4; with a table also mobilenet-v1, mobilenet-v2, resnet-50
-    #[arg(long, default_value = "efficientnet-b0")]
-    pub(super) baseline: String,
+    #[command(flatten)]
+    pub(super) baseline: BaselineArguments,
     /// Folder with train/CLASS and val/CLASS, or data.yaml of a detection set
     #[arg(long)]
     pub(super) data: Option<PathBuf>,
@@ -73,12 +73,6 @@ pub(crate) struct Arguments {
     /// Only candidates whose maps of one image take at most that many megabytes at once (f32, freed after use)
     #[arg(long, allow_hyphen_values = true)]
     pub(super) max_activation_mb: Option<f64>,
-    /// Image sides are rounded to the nearest multiple of this
-    #[arg(long, default_value_t = 1)]
-    pub(super) resolution_divisor: usize,
-    /// Classes of the classifier whose cost is counted
-    #[arg(long, default_value_t = 1000)]
-    pub(super) classes: usize,
     /// What makes a trial better
     #[arg(long, value_enum, default_value = "accuracy")]
     pub(super) objective: ObjectiveKind,
@@ -116,7 +110,8 @@ pub(crate) struct Arguments {
     /// baseline's multiply-adds, such as 2,4,8
     #[arg(long, value_delimiter = ',', value_name = "RATIO")]
     pub(super) curves: Vec<f64>,
-    /// Configuration whose backbone is scaled; a plain classifier, unless given
+    /// Configuration that is scaled: its backbone, and if the baseline is a detector also its neck; one that says nothing
+    /// but the baseline, unless given
     #[arg(long)]
     pub(super) model: Option<PathBuf>,
     /// Training setting `key=value` of every trial, as of `effyolo train --set`

@@ -1,6 +1,7 @@
 //! Single dimensions beside compound scaling, at equal cost (arXiv 1905.11946, figures 3 and 8).
 
 use super::definition::Definition;
+use crate::network_graph::graph_cost;
 use anyhow::Result;
 use effnet_backbone::GraphCost;
 use effnet_scaling::{
@@ -40,8 +41,7 @@ pub(super) fn plan(
     ratios: &[f64],
 ) -> Result<Vec<Planned>> {
     let baseline = definition.baseline()?;
-    let mut planner =
-        Planner { baseline: &baseline, definition, best, cost: GraphCost::new(definition.classes) };
+    let mut planner = Planner { baseline: &baseline, definition, best, cost: graph_cost(definition.classes) };
     let base_macs =
         planner.macs(&ScaledNetwork::new(&baseline, Scaling::ONE, definition.resolution_divisor)?)?;
     let mut planned = Vec::new();

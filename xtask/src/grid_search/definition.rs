@@ -1,8 +1,9 @@
 use super::arguments::{Arguments, ConstraintKind};
 use super::latency::{Latencies, Timed};
 use super::trial::Settings;
+use crate::baseline::ChosenBaseline;
+use crate::network_graph::graph_cost;
 use anyhow::{Result, ensure};
-use effnet_backbone::GraphCost;
 use effnet_scaling::{
     Baseline, Candidate, Constraint, CostModel, Grid, NamedBaseline, Network, ScaledNetwork, Scaling,
     SearchSpace,
@@ -33,9 +34,7 @@ const TIMED_WITHIN: f64 = 2.0;
 
 impl Definition {
     pub(super) fn new(arguments: &Arguments, training: Option<Settings>) -> Result<Self> {
-        ensure!(arguments.resolution_divisor > 0, "--resolution-divisor: expected at least 1, got 0");
-        ensure!(arguments.classes > 0, "--classes: expected at least 1, got 0");
-        let baseline = NamedBaseline::find(&arguments.baseline)?;
+        let ChosenBaseline { baseline, resolution_divisor, classes } = arguments.baseline.resolve()?;
         Ok(Definition {
             baseline: baseline.name().into(),
             phi: arguments.phi,
@@ -47,8 +46,8 @@ impl Definition {
             constraint: arguments.constraint,
             max_params: arguments.max_params,
             max_activation_mb: arguments.max_activation_mb,
-            resolution_divisor: arguments.resolution_divisor,
-            classes: arguments.classes,
+            resolution_divisor,
+            classes,
             training,
         })
     }
@@ -71,7 +70,7 @@ impl Definition {
     pub(super) fn baseline_cost(&self) -> Result<f64> {
         let baseline = self.baseline()?;
         let scaled = ScaledNetwork::new(&baseline, Scaling::ONE, self.resolution_divisor)?;
-        let mut counted = GraphCost::new(self.classes);
+        let mut counted = graph_cost(self.classes);
         let mut timed_latencies = Latencies::default();
         let mut timed = Timed { classes: self.classes, latencies: &mut timed_latencies };
         let model: &mut dyn CostModel<Network> =
@@ -94,7 +93,7 @@ impl Definition {
             ConstraintKind::Latency => by_cost(TIMED_WITHIN - 1.0),
         };
         let space = SearchSpace { baseline: &baseline, grid, phi, resolution_divisor, constraint };
-        let counted = self.within_limits(space.candidates(&mut GraphCost::new(self.classes))?)?;
+        let counted = self.within_limits(space.candidates(&mut graph_cost(self.classes))?)?;
         if self.constraint != ConstraintKind::Latency {
             return Ok(counted);
         }
@@ -114,10 +113,11 @@ impl Definition {
         if self.max_params.is_none() && self.max_activation_mb.is_none() {
             return Ok(candidates);
         }
-        let (met, mut cost) = (candidates.len(), GraphCost::new(self.classes));
+        let (met, mut cost) = (candidates.len(), graph_cost(self.classes));
         let mut kept = Vec::new();
         for candidate in candidates {
-            let footprint = cost.footprint(&candidate.scaled.network, candidate.scaled.resolution)?;
+            let counted = cost.footprint(&candidate.scaled.network, candidate.scaled.resolution);
+            let footprint = counted.map_err(anyhow::Error::from_boxed)?;
             let few = self.max_params.is_none_or(|most| footprint.cost.params as f64 <= most);
             let megabytes = footprint.activations.peak as f64 / 1e6;
             if few && self.max_activation_mb.is_none_or(|most| megabytes <= most) {

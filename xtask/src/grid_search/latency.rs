@@ -1,8 +1,8 @@
 //! A stopwatch as a cost model.
 
 use super::store::Store;
+use crate::network_graph::network_graph;
 use anyhow::Result;
-use effnet_backbone::classifier_graph;
 use effnet_scaling::{CostModel, Network, SourceError};
 use net_cpu::{Images, InferModel, Isa, Params};
 use net_graph::NodeId;
@@ -49,10 +49,10 @@ impl CostModel<Network> for Timed<'_, '_> {
 }
 
 fn milliseconds(network: &Network, side: usize, classes: usize) -> Result<f64> {
-    let graph = Arc::new(classifier_graph(network, classes)?);
+    let graph = Arc::new(network_graph(network, classes).map_err(anyhow::Error::from_boxed)?);
     let params = Params::init(&graph, |_| numbers());
-    let logits = NodeId(graph.nodes().len() - 1);
-    let mut plan = InferModel::new(graph, &params, &[logits], Isa::best())?.plan(1, side, side)?;
+    let answer = NodeId(graph.nodes().len() - 1);
+    let mut plan = InferModel::new(graph, &params, &[answer], Isa::best())?.plan(1, side, side)?;
     let mut next = numbers();
     let image: Vec<f32> = (0..3 * side * side).map(|_| next() as f32).collect();
     plan.run(Images::Nchw(&image))?;
@@ -83,7 +83,7 @@ mod tests {
     fn larger_networks_take_longer_and_answers_are_remembered() {
         let mut latencies = Latencies::default();
         let mut timed = Timed { classes: 10, latencies: &mut latencies };
-        for name in ["efficientnet-b0", "mobilenet-v1", "mobilenet-v2", "resnet-50"] {
+        for name in ["efficientnet-b0", "mobilenet-v1", "mobilenet-v2", "resnet-50", "effyolo-n"] {
             let network = NamedBaseline::find(name).unwrap().scaled(0.25, 1.0).unwrap();
             let small = timed.cost(&network, 32).unwrap();
             let large = timed.cost(&network, 160).unwrap();

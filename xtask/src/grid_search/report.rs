@@ -7,8 +7,8 @@ use super::training::Eliminated;
 use super::{html, plots};
 use crate::json_file::{is_standard_output, write_json, write_text};
 use crate::model_file::{Family, ModelTemplate};
+use crate::network_graph::graph_cost;
 use anyhow::Result;
-use effnet_backbone::GraphCost;
 use effnet_scaling::{
     ActivationBytes, BrokenTrial, CompoundCoefficients, Network, Objective, SearchOutcome, Trial,
 };
@@ -87,7 +87,7 @@ struct Rows<'a> {
 
 impl Serialize for Rows<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut cost = GraphCost::new(self.classes);
+        let mut cost = graph_cost(self.classes);
         let mut list = serializer.serialize_seq(Some(self.outcome.trials.len()))?;
         for (trial, front) in self.outcome.trials.iter().zip(front_marks(self.outcome)) {
             let scaled = &trial.candidate.scaled;
@@ -166,16 +166,20 @@ impl Report<'_> {
         Ok(())
     }
 
-    /// The answer at phi 0, 1 ... 7, as far as a configuration can be that large. Only EfficientNets have one.
+    /// The answer at phi 0, 1 ... 7, as far as a configuration can be that large. Only EfficientNets and detectors over
+    /// them have one.
     fn write_configs(&self, arguments: &Arguments, folder: &Path) -> Result<()> {
-        let Some(variant) = self.definition.baseline()?.variant() else { return Ok(()) };
+        let baseline = self.definition.baseline()?;
+        if baseline.variant().is_none() {
+            return Ok(());
+        }
         let training = self.definition.training.as_ref();
         let trained_model = training.and_then(|training| training.model.as_deref());
         let classes = training.and_then(|training| training.classes).unwrap_or(self.definition.classes);
         let template = match (trained_model, &arguments.model) {
-            (Some(text), _) => ModelTemplate::parse(text, variant)?,
-            (None, Some(path)) => ModelTemplate::load(path, variant)?,
-            (None, None) => ModelTemplate::classifier(variant, classes)?,
+            (Some(text), _) => ModelTemplate::parse(text, &baseline)?,
+            (None, Some(path)) => ModelTemplate::load(path, &baseline)?,
+            (None, None) => ModelTemplate::plain(&baseline, classes)?,
         };
         let family = Family {
             template: &template,

@@ -6,11 +6,10 @@ use super::definition::Definition;
 use super::store::{Ending, Store};
 use super::trial::{self, Planner, Settings, Trial};
 use super::workers::{Finished, Workers, find_binary};
-use crate::model_file::ModelTemplate;
+use crate::baseline::ChosenBaseline;
+use crate::model_file::{ModelTemplate, trained_variant};
 use anyhow::{Context, Result, bail, ensure};
-use effnet_scaling::{
-    Accuracy, AccuracyOracle, Candidate, CompoundCoefficients, NamedBaseline, Network, SourceError,
-};
+use effnet_scaling::{Accuracy, AccuracyOracle, Candidate, CompoundCoefficients, Network, SourceError};
 use serde::Serialize;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
@@ -47,26 +46,27 @@ pub(super) struct Trained {
 
 impl Training {
     pub(super) fn new(arguments: &Arguments) -> Result<Self> {
-        let variant = Planner::variant_of(&NamedBaseline::find(&arguments.baseline)?)?;
+        let ChosenBaseline { baseline, resolution_divisor, classes } = arguments.baseline.resolve()?;
+        trained_variant(&baseline).context("trials train; for others use --oracle table FILE")?;
         let path = arguments
             .data
             .as_deref()
             .context("--data FOLDER is needed to train on, or --oracle table FILE")?;
         let data = TrialData::find(path)?;
-        let template = trial::template(arguments, &data, variant)?;
+        let template = trial::template(arguments, &data, &baseline, classes)?;
         let jobs = arguments.jobs.unwrap_or(1);
         ensure!(jobs > 0, "--jobs: expected at least 1, got 0");
         let settings = Settings::new(arguments, &data, &template, jobs)?;
-        let planner = Planner { settings, variant, resolution_divisor: arguments.resolution_divisor };
+        let planner = Planner { settings, baseline, resolution_divisor };
         Ok(Training { planner, source: Some(Source { data, template, jobs }) })
     }
 
     /// That of finished searches: it names trials but runs none.
     pub(super) fn of(definition: &Definition) -> Result<Self> {
         let settings = definition.training.clone().context("the joined searches trained nothing")?;
-        let variant = Planner::variant_of(&definition.baseline()?)?;
+        let baseline = definition.baseline()?;
         let resolution_divisor = definition.resolution_divisor;
-        Ok(Training { planner: Planner { settings, variant, resolution_divisor }, source: None })
+        Ok(Training { planner: Planner { settings, baseline, resolution_divisor }, source: None })
     }
 
     pub(super) fn settings(&self) -> &Settings {
@@ -147,7 +147,8 @@ impl Training {
             template: &source.template,
             settings,
             data: source.data.for_proxy(&settings.proxy, out)?,
-            folder: out.join("trials"),
+            // What a killed search left running still writes to that search's own folder.
+            folder: out.join("trials").join(format!("process-{}", std::process::id())),
             jobs: source.jobs,
             timeout: arguments.trial_timeout.map(Duration::from_secs),
             keep_runs: arguments.keep_runs,

@@ -4,9 +4,9 @@ use super::arguments::Arguments;
 use super::data::{Task, TrialData};
 use super::proxy::Proxy;
 use crate::model_file::ModelTemplate;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, bail, ensure};
 use effnet_scaling::{
-    Baseline, Candidate, CompoundCoefficients, NamedBaseline, Network, Scaling, Variant, round_resolution,
+    Baseline, Candidate, CompoundCoefficients, NamedBaseline, Network, NetworkSpec, Scaling, round_resolution,
 };
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +22,7 @@ pub(super) struct Settings {
     pub(super) seeds: Vec<u64>,
     /// Settings of `effyolo train --set`.
     pub(super) set: Vec<String>,
-    /// The unscaled configuration as YAML; `None` of a plain classifier.
+    /// The unscaled configuration as YAML; `None` of one that says nothing but the baseline.
     pub(super) model: Option<String>,
     /// Classes of a classification set.
     pub(super) classes: Option<usize>,
@@ -82,9 +82,12 @@ impl Trial {
 /// Makes trials of candidates.
 pub(super) struct Planner {
     pub(super) settings: Settings,
-    pub(super) variant: Variant,
+    pub(super) baseline: NamedBaseline,
     pub(super) resolution_divisor: usize,
 }
+
+/// Channels and repeats of a detector's neck.
+type Neck = ([usize; 3], usize);
 
 #[derive(Serialize)]
 struct Key<'a> {
@@ -93,6 +96,8 @@ struct Key<'a> {
     head: usize,
     channels: Vec<usize>,
     repeats: Vec<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    neck: Option<Neck>,
     side: usize,
     seed: u64,
     epochs: usize,
@@ -106,16 +111,6 @@ struct Key<'a> {
 }
 
 impl Planner {
-    /// The variant that trials can be of.
-    pub(super) fn variant_of(baseline: &NamedBaseline) -> Result<Variant> {
-        baseline.variant().with_context(|| {
-            format!(
-                "trials train EfficientNets only, not {}; use --oracle table FILE for it",
-                baseline.name()
-            )
-        })
-    }
-
     pub(super) fn trial(&self, candidate: &Candidate<Network>, seed: u64, epochs: usize) -> Result<Trial> {
         let proxy = &self.settings.proxy;
         let Scaling { depth, width, resolution } = candidate.scaled.scaling;
@@ -128,14 +123,15 @@ impl Planner {
 
     fn key(&self, scaling: Scaling, side: usize, seed: u64, epochs: usize) -> Result<String> {
         let settings = &self.settings;
-        let network = self.variant.scaled(scaling.width, scaling.depth)?;
+        let (network, neck) = self.network(scaling)?;
         let (channels, repeats) = network.stages.iter().map(|stage| (stage.channels, stage.repeats)).unzip();
         Ok(serde_json::to_string(&Key {
-            baseline: self.variant.name,
+            baseline: self.baseline.name(),
             stem: network.stem,
             head: network.head,
             channels,
             repeats,
+            neck,
             side,
             seed,
             epochs,
@@ -148,24 +144,39 @@ impl Planner {
             model: &settings.model,
         })?)
     }
+
+    /// The EfficientNet that is trained, and the neck of a detector.
+    fn network(&self, scaling: Scaling) -> Result<(NetworkSpec, Option<Neck>)> {
+        match self.baseline.scaled(scaling.width, scaling.depth)? {
+            Network::EfficientNet(spec) => Ok((spec, None)),
+            Network::Detector(spec) => Ok((spec.backbone, Some((spec.neck_channels, spec.neck_repeats)))),
+            Network::Staged(_) => bail!("{} cannot be trained", self.baseline.name()),
+        }
+    }
 }
 
-/// The configuration that trials scale: the given one, or a plain classifier.
-pub(super) fn template(arguments: &Arguments, data: &TrialData, variant: Variant) -> Result<ModelTemplate> {
+/// The configuration that trials scale: the given one, or one that says nothing but the baseline.
+pub(super) fn template(
+    arguments: &Arguments,
+    data: &TrialData,
+    baseline: &NamedBaseline,
+    classes: usize,
+) -> Result<ModelTemplate> {
     let mut template = match &arguments.model {
-        Some(path) => ModelTemplate::load(path, variant)?,
+        Some(path) => ModelTemplate::load(path, baseline)?,
         None => {
             ensure!(
-                data.task == Task::Classify,
-                "--data {}: a detection set needs --model, a detector such as configs/detect/effnet-b0-n.yaml",
+                data.task == Task::Classify || baseline.detector().is_some(),
+                "--data {}: a detection set needs a detector: --baseline effyolo-n, or --model with one such as \
+                 configs/detect/effnet-b0-n.yaml, of which the backbone is scaled",
                 data.path.display()
             );
-            ModelTemplate::classifier(variant, 1)?
+            ModelTemplate::plain(baseline, classes)?
         }
     };
     ensure!(
         template.classifies() == (data.task == Task::Classify),
-        "--model is a {}, --data {} is a set to {}",
+        "the model is a {}, --data {} is a set to {}",
         if template.classifies() { "classifier" } else { "detector" },
         data.path.display(),
         if data.task == Task::Classify { "classify" } else { "detect" }

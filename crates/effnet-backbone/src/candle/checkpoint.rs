@@ -105,9 +105,10 @@ impl Checkpoint {
             "none" => Ok(None),
             "imagenet" => Ok(Some(InputNormalization::imagenet())),
             "lite" => Ok(Some(InputNormalization::lite())),
+            "advprop" => Ok(Some(InputNormalization::advprop())),
             "lite-tensorflow" => Ok(Some(InputNormalization::lite_tensorflow())),
             other => {
-                let expected = "`none`, `imagenet`, `lite` or `lite-tensorflow`";
+                let expected = "`none`, `imagenet`, `lite`, `lite-tensorflow` or `advprop`";
                 Err(self.wrong(format!("normalization: expected {expected}, got `{other}`")))
             }
         }

@@ -14,6 +14,7 @@ pub struct EfficientNetClassifier {
     net: CandleNet,
     nodes: Classifier,
     levels: Vec<NodeId>,
+    expansions: Vec<NodeId>,
 }
 
 impl EfficientNetClassifier {
@@ -79,14 +80,17 @@ impl EfficientNetClassifier {
     /// # Errors
     /// When candle fails.
     pub fn fix(&self) -> Result<ImageClassifier, EfficientNetError> {
-        let (nodes, levels) = (self.nodes.clone(), self.levels.clone());
-        Ok(ImageClassifier { net: FixedNet::new(&self.net)?, nodes, levels })
+        let net = FixedNet::new(&self.net)?;
+        let (levels, expansions) = (self.levels.clone(), self.expansions.clone());
+        Ok(ImageClassifier { net, nodes: self.nodes.clone(), levels, expansions })
     }
 
     fn from_net(net: CandleNet, nodes: Classifier, config: &EfficientNetConfig) -> Self {
         let level = |reduction: &usize| nodes.endpoints.reductions[reduction - 1];
         let levels = config.reductions.iter().map(level).collect();
-        EfficientNetClassifier { net, nodes, levels }
+        let expansion = |reduction: &usize| nodes.endpoints.expansions[reduction - 1];
+        let expansions = config.reductions.iter().map(expansion).collect();
+        EfficientNetClassifier { net, nodes, levels, expansions }
     }
 
     /// The feature levels; see [`super::EfficientNet::features`].
@@ -95,6 +99,16 @@ impl EfficientNetClassifier {
     /// As there.
     pub fn features(&self, images: &Tensor, mode: Mode<'_>) -> Result<Vec<Tensor>, EfficientNetError> {
         Ok(self.net.forward(images, &self.levels, mode)?)
+    }
+
+    /// For each feature level the wide map before the projection of the block that ends it, after squeeze and
+    /// excitation: `[B, C, H / stride, W / stride]`, with `C` 144, 240, 672 and 1152 at strides 4 to 32 of B0. The official
+    /// builder calls it `reduction_i/expansion_output`.
+    ///
+    /// # Errors
+    /// As for [`super::EfficientNet::features`].
+    pub fn expansions(&self, images: &Tensor, mode: Mode<'_>) -> Result<Vec<Tensor>, EfficientNetError> {
+        Ok(self.net.forward(images, &self.expansions, mode)?)
     }
 
     /// After the head's 1x1 convolution, batch norm and activation: `[B, head, H / 32, W / 32]`.
@@ -142,6 +156,7 @@ pub struct ImageClassifier {
     net: FixedNet,
     nodes: Classifier,
     levels: Vec<NodeId>,
+    expansions: Vec<NodeId>,
 }
 
 impl ImageClassifier {
@@ -160,6 +175,16 @@ impl ImageClassifier {
     /// As there.
     pub fn features(&self, images: &Tensor) -> Result<Vec<Tensor>, EfficientNetError> {
         Ok(self.net.forward(images, &self.levels)?)
+    }
+
+    /// For each feature level the wide map before the projection of the block that ends it, after squeeze and
+    /// excitation: `[B, C, H / stride, W / stride]`, with `C` 144, 240, 672 and 1152 at strides 4 to 32 of B0. The official
+    /// builder calls it `reduction_i/expansion_output`.
+    ///
+    /// # Errors
+    /// As for [`super::EfficientNet::features`].
+    pub fn expansions(&self, images: &Tensor) -> Result<Vec<Tensor>, EfficientNetError> {
+        Ok(self.net.forward(images, &self.expansions)?)
     }
 
     /// After the head's 1x1 convolution, batch norm and activation: `[B, head, H / 32, W / 32]`.
