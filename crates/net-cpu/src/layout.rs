@@ -2,6 +2,7 @@
 
 use crate::NetError;
 use net_graph::{Graph, Param, ParamId};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -79,6 +80,18 @@ impl ParamLayout {
             Slot::Trained(range) => range.clone(),
             Slot::Buffer(_) => panic!("`{}` is not trained", self.params[id.0].name),
         }
+    }
+}
+
+/// The values of a network's parameters, one by one: what [`InferModel`](crate::InferModel) folds and packs.
+pub trait Weights {
+    /// Values of a parameter of the graph, in PyTorch's order of dimensions.
+    fn values(&self, id: ParamId) -> Cow<'_, [f32]>;
+}
+
+impl Weights for Params {
+    fn values(&self, id: ParamId) -> Cow<'_, [f32]> {
+        Cow::Borrowed(self.values(id))
     }
 }
 

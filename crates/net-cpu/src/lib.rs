@@ -17,6 +17,6 @@ pub use cpu_kernels::{Isa, MapMut, MapRef};
 pub use error::NetError;
 pub use images::Images;
 pub use infer::{InferModel, InferPlan};
-pub use layout::{ParamLayout, Params, Slot};
+pub use layout::{ParamLayout, Params, Slot, Weights};
 pub use steps::{Pass, StepInfo};
 pub use train::TrainPlan;

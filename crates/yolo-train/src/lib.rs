@@ -38,7 +38,7 @@ pub use optim::{Moments, Optimizer, OptimizerSettings, Segment, clip_gradient};
 pub use planned::UntrainedNetwork;
 pub use predict::predict;
 pub use progress::{BatchProgress, EpochProgress, Observer, Progress, RunningEpoch, Silent};
-pub use random::{initial_params, step_stream};
+pub use random::{InitialWeights, initial_params, step_stream};
 pub use results::{EpochRow, write_results};
 pub use run::{RunEnd, RunFiles, RunSetup, TrainingRun};
 pub use run_state::{LearnerState, RunState};

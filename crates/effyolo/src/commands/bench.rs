@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 use yolo_train::{
-    ClassificationObjective, CpuClassifierNetwork, CpuNetwork, DetectionObjective, ImageBatch, Learner,
+    ClassificationObjective, CpuClassifierNetwork, CpuNetwork, DetectionObjective, ImageBatch,
+    InitialWeights, Learner,
     Objective, Rates, SoftTargets, Targets, Trainable, initial_params, step_stream,
 };
 
@@ -108,8 +109,8 @@ fn inference_times(spec: &ModelSpec, side: usize, arguments: &Arguments) -> Resu
     let model = spec.build(None)?;
     let prediction = model.prediction();
     let graph = Arc::new(model.graph);
-    // The unpacked weights are not needed once the plan is there.
-    let packed = InferModel::new(graph.clone(), &initial_params(&graph, SEED), &[prediction], Isa::best())?;
+    let weights = InitialWeights { graph: &graph, seed: SEED };
+    let packed = InferModel::new(graph.clone(), &weights, &[prediction], Isa::best())?;
     let mut plan = packed.plan(arguments.batch, side, side)?;
     let mut uniform = step_stream(SEED, 0);
     let images: Vec<f32> = (0..arguments.batch * 3 * side * side).map(|_| uniform() as f32).collect();

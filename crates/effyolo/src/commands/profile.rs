@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use yolo_train::{initial_params, step_stream};
+use yolo_train::{InitialWeights, initial_params, step_stream};
 
 /// Runs before the first that counts.
 const WARM_UP: usize = 2;
@@ -150,7 +150,7 @@ fn inference(
     side: usize,
     arguments: &Arguments,
 ) -> Result<(Measured, usize)> {
-    let packed = InferModel::new(graph.clone(), &initial_params(graph, SEED), outputs, Isa::best())?;
+    let packed = InferModel::new(graph.clone(), &InitialWeights { graph, seed: SEED }, outputs, Isa::best())?;
     let mut plan = packed.plan(arguments.batch, side, side)?;
     let images = images(arguments.batch, side);
     let steps = plan.steps();

@@ -2,7 +2,7 @@
 //! it, and a depthwise convolution with its mean over the image where only that reads it.
 
 use crate::consumers::Consumers;
-use crate::{NetError, Params};
+use crate::{NetError, Weights};
 use cpu_kernels::activation::Activation;
 use cpu_kernels::conv::PackedWeight;
 use cpu_kernels::conv::depthwise_after::{DepthwiseAfter, Finish};
@@ -94,11 +94,11 @@ pub(crate) fn kernel_activation(activation: net_graph::Activation) -> Activation
 /// The steps that the outputs need, in an order in which they can run.
 pub(crate) fn steps(
     graph: &Graph,
-    params: &Params,
+    weights: &dyn Weights,
     consumers: &Consumers,
     isa: Isa,
 ) -> Result<Vec<Step>, NetError> {
-    let mut fuser = Fuser { graph, params, consumers, isa, fused: vec![false; graph.nodes().len()] };
+    let mut fuser = Fuser { graph, weights, consumers, isa, fused: vec![false; graph.nodes().len()] };
     let mut steps = Vec::new();
     for id in graph.ids().filter(|id| consumers.is_needed(*id)) {
         if !fuser.fused[id.0] {
@@ -112,7 +112,7 @@ pub(crate) fn steps(
 
 struct Fuser<'a> {
     graph: &'a Graph,
-    params: &'a Params,
+    weights: &'a dyn Weights,
     consumers: &'a Consumers,
     isa: Isa,
     fused: Vec<bool>,
@@ -127,14 +127,14 @@ impl Fuser<'_> {
         let kind = match &node.op {
             Op::Input => Kind::Images { affine: self.take_affine(&mut result) },
             Op::Conv2d { conv, weight, bias } => {
-                let weight = self.params.values(*weight).to_vec();
-                let bias = bias.map(|id| self.params.values(id).to_vec());
+                let weight = self.weights.values(*weight).into_owned();
+                let bias = bias.map(|id| self.weights.values(id).into_owned());
                 self.conv(id, *conv, weight, bias, &mut inputs, &mut result, &mut pooled)?
             }
             Op::Linear { weight, bias } => {
                 let conv = Conv { kernel: 1, stride: 1, padding: net_graph::Padding::Symmetric, groups: 1 };
                 let (weight, bias) =
-                    (self.params.values(*weight).to_vec(), self.params.values(*bias).to_vec());
+                    (self.weights.values(*weight).into_owned(), self.weights.values(*bias).into_owned());
                 self.conv(id, conv, weight, Some(bias), &mut inputs, &mut result, &mut pooled)?
             }
             Op::BatchNorm { .. } => {
@@ -156,7 +156,7 @@ impl Fuser<'_> {
             Op::Concat => Kind::Concat,
             Op::Slice { .. } | Op::DropPath { .. } | Op::Dropout { .. } => return Ok(None),
             Op::DecodeDetections { strides, bins, .. } => {
-                Kind::Decode { strides: strides.clone(), bins: self.params.values(*bins).to_vec() }
+                Kind::Decode { strides: strides.clone(), bins: self.weights.values(*bins).into_owned() }
             }
         };
         Ok(Some(Step { kind, inputs, result, pooled }))
@@ -217,8 +217,8 @@ impl Fuser<'_> {
         let Op::Conv2d { conv: depthwise, weight: next_weight, bias } = &self.graph.node(next).op else {
             unreachable!("`next` is a depthwise convolution")
         };
-        let next_weight = self.params.values(*next_weight).to_vec();
-        let next_bias = bias.map(|id| self.params.values(id).to_vec());
+        let next_weight = self.weights.values(*next_weight).into_owned();
+        let next_bias = bias.map(|id| self.weights.values(id).into_owned());
         self.take(next, result);
         let (next_weight, next_finish) = self.folded(next_weight, next_bias, sizes[0], result);
         let pool = |id: &&NodeId| self.graph.node(**id).op == Op::GlobalAvgPool;
@@ -275,7 +275,7 @@ impl Fuser<'_> {
         let Op::BatchNorm { gamma, beta, mean, var, eps, .. } = self.graph.node(id).op else {
             panic!("`{}` is not a batch norm", self.graph.node(id).name)
         };
-        let [gamma, beta, mean, var] = [gamma, beta, mean, var].map(|param| self.params.values(param));
+        let [gamma, beta, mean, var] = [gamma, beta, mean, var].map(|param| self.weights.values(param));
         let scale: Vec<f32> =
             gamma.iter().zip(var).map(|(g, v)| (*g as f64 / (*v as f64 + eps).sqrt()) as f32).collect();
         let shift =

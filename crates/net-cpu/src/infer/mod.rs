@@ -8,7 +8,7 @@ pub use plan::InferPlan;
 
 use crate::consumers::Consumers;
 use crate::placement::Placement;
-use crate::{NetError, Params};
+use crate::{NetError, Weights};
 use cpu_kernels::Isa;
 use fuse::Step;
 pub(crate) use fuse::{kernel_activation, unsupported};
@@ -27,18 +27,18 @@ pub struct InferModel {
 }
 
 impl InferModel {
-    /// Folds and packs what `outputs` need.
+    /// Folds and packs what `outputs` need. Keeps nothing of `weights`.
     ///
     /// # Errors
     /// When a node has no kernel.
     pub fn new(
         graph: Arc<Graph>,
-        params: &Params,
+        weights: &dyn Weights,
         outputs: &[NodeId],
         isa: Isa,
     ) -> Result<Arc<Self>, NetError> {
         let consumers = Consumers::new(&graph, outputs);
-        let steps = fuse::steps(&graph, params, &consumers, isa)?;
+        let steps = fuse::steps(&graph, weights, &consumers, isa)?;
         let mut computed = vec![false; graph.nodes().len()];
         for step in &steps {
             [Some(step.result), step.pooled].into_iter().flatten().for_each(|id| computed[id.0] = true);
