@@ -59,7 +59,8 @@ fn every_file_of_training_settings_suits_the_tasks_that_it_names() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs");
     let load = |model: &str| ModelSpec::load(&root.join(model)).unwrap();
     let (detector, classifier) = (load("detect/effnet-lite0-n.yaml"), load("classify/effnet-b0.yaml"));
-    let (paper, fine) = (root.join("train/efficientnet-rmsprop.yaml"), root.join("train/finetune-adamw.yaml"));
+    let (paper, fine) =
+        (root.join("train/efficientnet-rmsprop.yaml"), root.join("train/finetune-adamw.yaml"));
 
     let mut spec = classifier.clone();
     spec.apply_file(&paper).unwrap();

@@ -27,7 +27,8 @@ mod weights;
 
 pub use classify::{
     ClassValidation, ClassificationObjective, ClassificationSetup, ClassificationTask, CpuClassifier,
-    CpuClassifierNetwork, SoftTargets, class_loader, classify_image, cross_entropy, validate_classifier,
+    CpuClassifierNetwork, JudgedImage, SoftTargets, class_loader, classify_image, cross_entropy,
+    validate_classifier,
 };
 pub use detection::{DetectionObjective, DetectionSetup, DetectionTask, validation_options};
 pub use ema::{Ema, Ramp};
