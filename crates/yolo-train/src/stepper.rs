@@ -124,12 +124,11 @@ impl Stepper {
 }
 
 /// Lengths of all vectors of a state.
-fn lengths(state: &LearnerState) -> [usize; 8] {
+fn lengths(state: &LearnerState) -> Vec<usize> {
     let LearnerState { trained, buffers, gradients, moments, ema_trained, ema_buffers, .. } = state;
     let Moments { first, second, steps } = moments;
     let vectors = [trained, buffers, gradients, first, second, ema_trained, ema_buffers];
-    let [a, b, c, d, e, f, g] = vectors.map(|vector| vector.len());
-    [a, b, c, d, e, f, g, steps.len()]
+    vectors.iter().map(|vector| vector.len()).chain([steps.len()]).collect()
 }
 
 /// Weight decay for the images that really go into a step, since the given one is meant for the nominal batch.
