@@ -26,5 +26,5 @@ pub use data::DataSpec;
 pub use error::ConfigError;
 pub use model::{Model, ModelSpec, NeckSpec, Outputs, Task};
 pub use rows::{Module, Row, RowsSpec, ScaledVariant};
-pub use train::{Augmentation, AutoAugment, Decay, LossGains, Optimizer, Rules, TrainSpec};
+pub use train::{Augmentation, AutoAugment, Decay, EmaRamp, LossGains, Optimizer, Rules, TrainSpec};
 pub use weights::{FetchedFile, HubFile, PublishedWeights, WeightsLock, WeightsManifest};

@@ -102,6 +102,27 @@ impl ModelSpec {
         Ok(())
     }
 
+    /// Changes training settings by a YAML map of them, such as those of `configs/train/`. `file` is its name in messages.
+    ///
+    /// # Errors
+    /// When a key or value is wrong; then nothing is changed.
+    pub fn apply(&mut self, text: &str, file: &str) -> Result<(), ConfigError> {
+        let mut changed = self.clone();
+        let document = parse(text, file)?;
+        changed.train.read(&Field::new(file, "", &document), purpose(self.task))?;
+        changed.settle(file)?;
+        *self = changed;
+        Ok(())
+    }
+
+    /// As [`ModelSpec::apply`], with the file at `path`.
+    ///
+    /// # Errors
+    /// When it cannot be read, or as [`ModelSpec::apply`].
+    pub fn apply_file(&mut self, path: &Path) -> Result<(), ConfigError> {
+        self.apply(&read_text(path)?, &path.display().to_string())
+    }
+
     /// The resolved specification as YAML that [`ModelSpec::from_yaml`] reads back: what a checkpoint keeps.
     pub fn to_yaml(&self) -> String {
         let mut map = match &self.backbone {

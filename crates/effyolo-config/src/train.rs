@@ -23,12 +23,28 @@ pub enum Rules {
 }
 
 /// How the learning rate falls from `lr0` to `lr0 * lrf`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Decay {
     /// A straight line over the epochs.
     Linear,
     /// Half a cosine over the epochs.
     Cosine,
+    /// A staircase, which does not go below `lr0 * lrf`.
+    Steps {
+        /// Factor at every step.
+        factor: f64,
+        /// Epochs from step to step.
+        epochs: f64,
+    },
+}
+
+/// How the decay of the moving average ramps up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EmaRamp {
+    /// `decay * (1 - exp(-t / tau))` after `t` updates, as YOLOv8 has it.
+    Exponential,
+    /// `min(decay, (1 + t) / (10 + t))` after `t` updates, as EfficientNet was trained.
+    Updates,
 }
 
 /// Policy of whole-picture operations of a classifier's training images.
@@ -135,7 +151,9 @@ pub struct TrainSpec {
     pub clip_norm: f64,
     /// Decay of the moving average of the weights.
     pub ema_decay: f64,
-    /// Steps over which that decay ramps up.
+    /// How that decay ramps up.
+    pub ema_ramp: EmaRamp,
+    /// Steps over which an exponential ramp goes up.
     pub ema_tau: f64,
     /// Classic or current rules of loss, head biases and warm-up.
     pub rules: Rules,
@@ -145,7 +163,12 @@ pub struct TrainSpec {
     pub augmentation: Augmentation,
     /// Backbone stages that stay as they are, counted from the stem (0 = none, 1 = stem, 2 = stem and first stage ...).
     pub freeze_stages: usize,
-    /// Factor on the learning rate of the backbone.
+    /// Epochs after each of which one more backbone stage learns, the last first; at first none does. 0: all learn from
+    /// the start, but for `freeze_stages`.
+    pub unfreeze_every: usize,
+    /// Factor on the learning rate from each backbone stage to the one before it; that of neck and head is whole.
+    pub layer_decay: f64,
+    /// Factor on the learning rate of the whole backbone.
     pub backbone_lr_factor: f64,
     /// Threads that prepare batches.
     pub loader_threads: usize,

@@ -1,6 +1,6 @@
 use crate::section::{Field, parse};
 use crate::suggest;
-use crate::{Augmentation, AutoAugment, ConfigError, Decay, LossGains, Optimizer, Rules, TrainSpec};
+use crate::{Augmentation, AutoAugment, ConfigError, Decay, EmaRamp, LossGains, Optimizer, Rules, TrainSpec};
 use serde_yaml::{Mapping, Value};
 use std::ops::RangeInclusive;
 
@@ -18,6 +18,8 @@ const OPTIMIZERS: [(&str, Optimizer); 4] = [
     ("RMSPropTorch", Optimizer::RmsPropTorch),
 ];
 const RULES: [(&str, Rules); 2] = [("classic", Rules::Classic), ("current", Rules::Current)];
+
+const EMA_RAMP: [(&str, EmaRamp); 2] = [("exponential", EmaRamp::Exponential), ("updates", EmaRamp::Updates)];
 
 const AUTO_AUGMENT: [(&str, AutoAugment); 3] = [
     ("none", AutoAugment::None),
@@ -65,6 +67,18 @@ fn decimal(value: f32) -> Value {
     Value::from(value.to_string().parse::<f64>().expect("a printed number"))
 }
 
+/// A staircase given as `[factor, epochs]`; none for an empty list.
+fn lr_steps(field: &Field<'_>) -> Result<Option<Decay>, ConfigError> {
+    let expected = "a factor and epochs, such as [0.97, 2.4], or [] for no steps";
+    match field.items().ok_or_else(|| field.wrong(expected))?.as_slice() {
+        [] => Ok(None),
+        [factor, epochs] => {
+            Ok(Some(Decay::Steps { factor: factor.number(0.01..=1.0)?, epochs: epochs.number(0.01..=1e6)? }))
+        }
+        _ => Err(field.wrong(expected)),
+    }
+}
+
 fn name_of<T: PartialEq>(choices: &[(&str, T)], value: &T) -> Value {
     let found = choices.iter().find(|(_, choice)| choice == value);
     Value::from(found.expect("every choice has a name").0)
@@ -91,8 +105,27 @@ const KEYS: &[Key] = &[
         name: "cos_lr",
         get: |spec| Value::from(spec.decay == Decay::Cosine),
         set: |spec, field| {
-            let decay = |cosine| if cosine { Decay::Cosine } else { Decay::Linear };
-            assign(&mut spec.decay, field.flag().map(decay))
+            match (field.flag()?, spec.decay) {
+                (true, _) => spec.decay = Decay::Cosine,
+                (false, Decay::Cosine) => spec.decay = Decay::Linear,
+                (false, Decay::Linear | Decay::Steps { .. }) => {}
+            }
+            Ok(())
+        },
+    },
+    Key {
+        name: "lr_steps",
+        get: |spec| match spec.decay {
+            Decay::Steps { factor, epochs } => Value::from(vec![factor, epochs]),
+            Decay::Linear | Decay::Cosine => Value::Sequence(Vec::new()),
+        },
+        set: |spec, field| {
+            match (lr_steps(field)?, spec.decay) {
+                (Some(steps), _) => spec.decay = steps,
+                (None, Decay::Steps { .. }) => spec.decay = Decay::Linear,
+                (None, Decay::Linear | Decay::Cosine) => {}
+            }
+            Ok(())
         },
     },
     key!("momentum", f64, 0.0..=0.9999, momentum),
@@ -104,6 +137,11 @@ const KEYS: &[Key] = &[
     key!("label_smoothing", f64, 0.0..=0.999, label_smoothing),
     key!("clip_norm", f64, POSITIVE, clip_norm),
     key!("ema_decay", f64, SHARE, ema_decay),
+    Key {
+        name: "ema_ramp",
+        get: |spec| name_of(&EMA_RAMP, &spec.ema_ramp),
+        set: |spec, field| assign(&mut spec.ema_ramp, field.choice(&EMA_RAMP)),
+    },
     key!("ema_tau", f64, POSITIVE, ema_tau),
     Key {
         name: "rules",
@@ -137,6 +175,8 @@ const KEYS: &[Key] = &[
     key!("mixup", f32, SHARE, augmentation.mixup),
     key!("close_mosaic", usize, 0..=1_000_000, augmentation.close_mosaic),
     key!("freeze", usize, 0..=64, freeze_stages),
+    key!("unfreeze_every", usize, 0..=1_000_000, unfreeze_every),
+    key!("layer_decay", f64, 0.01..=1.0, layer_decay),
     key!("backbone_lr_factor", f64, 0.0..=1000.0, backbone_lr_factor),
     key!("workers", usize, 1..=256, loader_threads),
 ];
@@ -238,6 +278,7 @@ impl TrainSpec {
             label_smoothing: 0.0,
             clip_norm: 10.0,
             ema_decay: 0.9999,
+            ema_ramp: EmaRamp::Exponential,
             ema_tau: 2000.0,
             rules: Rules::Classic,
             gains: LossGains { boxes: 7.5, class: 0.5, dfl: 1.5 },
@@ -263,6 +304,8 @@ impl TrainSpec {
                 close_mosaic: 10,
             },
             freeze_stages: 0,
+            unfreeze_every: 0,
+            layer_decay: 1.0,
             backbone_lr_factor: 1.0,
             loader_threads: 2,
         }
@@ -280,6 +323,11 @@ impl TrainSpec {
             if let Some(field) = section.get(name) {
                 return Err(useless(name, &field));
             }
+        }
+        if let (Some(cosine), Decay::Steps { .. }) = (section.get("cos_lr"), self.decay)
+            && cosine.flag()?
+        {
+            return Err(cosine.wrong("false beside `lr_steps`: the learning rate falls in one way"));
         }
         section.finish()
     }

@@ -1,6 +1,6 @@
 //! Every file of `configs/` is read, built, and costs what its head comment says.
 
-use effyolo_config::{Model, ModelSpec, Outputs, Task};
+use effyolo_config::{Decay, EmaRamp, Model, ModelSpec, Outputs, Task, TrainSpec};
 use std::path::{Path, PathBuf};
 
 fn configs() -> Vec<PathBuf> {
@@ -51,6 +51,30 @@ fn every_configuration_is_written_back() {
         // What is written back is resolved, and so states every convention.
         let again = ModelSpec { stated: spec.stated.clone(), ..again };
         assert_eq!(spec, again, "{}", path.display());
+    }
+}
+
+#[test]
+fn every_file_of_training_settings_suits_the_tasks_that_it_names() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs");
+    let load = |model: &str| ModelSpec::load(&root.join(model)).unwrap();
+    let (detector, classifier) = (load("detect/effnet-lite0-n.yaml"), load("classify/effnet-b0.yaml"));
+    let (paper, fine) =
+        (root.join("train/efficientnet-rmsprop.yaml"), root.join("train/finetune-adamw.yaml"));
+
+    let mut spec = classifier.clone();
+    spec.apply_file(&paper).unwrap();
+    let TrainSpec { decay, ema_ramp, lr0, batch, .. } = spec.train;
+    assert_eq!(decay, Decay::Steps { factor: 0.97, epochs: 2.4 });
+    assert_eq!((ema_ramp, lr0 / batch as f64), (EmaRamp::Updates, 0.256 / 4096.0));
+    let again = ModelSpec::from_yaml(&spec.to_yaml(), "written back").unwrap();
+    assert_eq!(again.train, spec.train);
+    let message = detector.clone().apply_file(&paper).unwrap_err().to_string();
+    assert!(message.contains("rmsprop.yaml: `") && message.contains("it is for classification"), "{message}");
+
+    for mut spec in [detector, classifier] {
+        spec.apply_file(&fine).unwrap();
+        assert_eq!((spec.train.layer_decay, spec.train.decay), (0.75, Decay::Cosine));
     }
 }
 

@@ -144,6 +144,34 @@ fn settings_from_the_command_line() {
     }
 }
 
+#[test]
+fn a_map_of_training_settings_is_taken_over_whole_or_not_at_all() {
+    let mut spec = model(MODEL).unwrap();
+    spec.apply("{lr_steps: [0.97, 2.4], unfreeze_every: 2, layer_decay: 0.75}", "recipe.yaml").unwrap();
+    assert_eq!((spec.train.unfreeze_every, spec.train.layer_decay), (2, 0.75));
+    assert_eq!(spec.train.decay, Decay::Steps { factor: 0.97, epochs: 2.4 });
+    assert_eq!(model(&spec.to_yaml()).unwrap().train, spec.train);
+    let before = spec.clone();
+    for (text, part) in [
+        ("{epochs: 9, layer_dcay: 0.9}", "recipe.yaml: `layer_dcay`: there is no such key"),
+        ("{epochs: 9, layer_decay: 2}", "`layer_decay`: expected a number from 0.01 to 1, got 2"),
+        ("{epochs: 9, unfreeze_every: -1}", "`unfreeze_every`: expected a whole number from 0"),
+        ("{epochs: 9, lr_steps: 0.97}", "`lr_steps`: expected a factor and epochs, such as [0.97, 2.4]"),
+        ("{epochs: 9, lr_steps: [2, 1]}", "`lr_steps[0]`: expected a number from 0.01 to 1, got 2"),
+        ("{cos_lr: true, lr_steps: [0.9, 1]}", "`cos_lr`: expected false beside `lr_steps`"),
+        ("{epochs: 9, freeze: 9}", "expected at most 8"),
+        ("[epochs, 9]", "expected a map of training settings"),
+    ] {
+        let message = spec.apply(text, "recipe.yaml").unwrap_err().to_string();
+        assert!(message.contains(part), "{message}");
+        assert_eq!(spec, before, "nothing is changed");
+    }
+    spec.set(&["lr_steps=[]"], "--set").unwrap();
+    assert_eq!(spec.train.decay, Decay::Linear);
+    spec.set(&["lr_steps=[0.9, 1]", "cos_lr=true"], "--set").unwrap();
+    assert_eq!(spec.train.decay, Decay::Cosine);
+}
+
 fn data(text: &str) -> Result<DataSpec, ConfigError> {
     DataSpec::from_yaml(text, "data.yaml", Path::new("/sets/cells"))
 }

@@ -10,8 +10,8 @@ use crate::data::CACHE_BYTES;
 
 /// Problems of a data set that are spelled out.
 const LISTED: usize = 10;
-/// Images with the highest loss that are named.
-const WORST: usize = 20;
+/// Images with the highest loss that are named and drawn.
+pub(crate) const WORST: usize = 20;
 
 /// Opens a split; what was left out is said on standard error.
 pub(crate) fn open_split(data: &Path, split: &str, names: Option<&[String]>) -> Result<ClassFolder> {
@@ -56,6 +56,8 @@ pub(crate) struct ClassReport {
 struct WorstImage {
     image: PathBuf,
     class: String,
+    predicted: String,
+    probability: f64,
     loss: f64,
 }
 
@@ -63,10 +65,12 @@ impl ClassReport {
     pub(crate) fn new(validation: &ClassValidation, images: &ClassFolder) -> Self {
         let ClassValidation { images: count, top1, top5, loss, confusion, by_loss } = validation;
         let names = images.names();
-        let worst = by_loss.iter().take(WORST).map(|&(index, loss)| WorstImage {
-            image: images.path(index).to_path_buf(),
-            class: names[images.class(index)].clone(),
-            loss,
+        let worst = by_loss.iter().take(WORST).map(|judged| WorstImage {
+            image: images.path(judged.index).to_path_buf(),
+            class: names[images.class(judged.index)].clone(),
+            predicted: names[judged.predicted].clone(),
+            probability: judged.probability,
+            loss: judged.loss,
         });
         ClassReport {
             task: "classify",

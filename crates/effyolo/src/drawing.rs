@@ -1,18 +1,19 @@
-//! Boxes with labels, drawn into images.
+//! Boxes, grounds and texts, drawn into images.
 
 use anyhow::{Context, Result};
-use box_geometry::Xyxy;
+use box_geometry::{Size, Xyxy};
 use detect_data::RgbImage;
-use image::ExtendedColorType;
 use image::codecs::jpeg::JpegEncoder;
+use image::codecs::png::PngEncoder;
+use image::{ExtendedColorType, ImageEncoder};
 use noto_sans_mono_bitmap::{FontWeight, RasterHeight, get_raster, get_raster_width};
 use std::path::Path;
 
 /// Red, green, blue.
-type Colour = [u8; 3];
+pub(crate) type Colour = [u8; 3];
 
-const WHITE: Colour = [255; 3];
-const BLACK: Colour = [0; 3];
+pub(crate) const WHITE: Colour = [255; 3];
+pub(crate) const BLACK: Colour = [0; 3];
 const JPEG_QUALITY: u8 = 92;
 /// Image side for which the font has its own size.
 const FONT_SIDE: usize = 700;
@@ -60,6 +61,17 @@ pub(crate) fn save_jpeg(image: &RgbImage, path: &Path) -> Result<()> {
     Ok(yolo_train::write_atomically(path, &bytes)?)
 }
 
+/// Writes an image as PNG.
+pub(crate) fn save_png(image: &RgbImage, path: &Path) -> Result<()> {
+    let mut bytes = Vec::new();
+    let size = image.size();
+    let (width, height) = (size.width as u32, size.height as u32);
+    PngEncoder::new(&mut bytes)
+        .write_image(image.data(), width, height, ExtendedColorType::Rgb8)
+        .with_context(|| format!("{}: encoding a PNG of {width}x{height}", path.display()))?;
+    Ok(yolo_train::write_atomically(path, &bytes)?)
+}
+
 /// A colour for each class: hues that follow each other by the golden ratio, at three brightnesses.
 fn colour(class: usize) -> Colour {
     let hue = (class as f64 * 0.618_034).fract() * 6.0;
@@ -72,7 +84,7 @@ fn colour(class: usize) -> Colour {
 }
 
 /// White or black, whichever is easier to read on `background`.
-fn text_colour(background: Colour) -> Colour {
+pub(crate) fn text_colour(background: Colour) -> Colour {
     let [r, g, b] = background.map(f64::from);
     if 0.299 * r + 0.587 * g + 0.114 * b > 140.0 { BLACK } else { WHITE }
 }
@@ -83,6 +95,20 @@ fn frame(image: &mut RgbImage, xyxy: &Xyxy, line: isize, colour: Colour) {
     fill(image, x1, y2 - line, x2, y2, colour);
     fill(image, x1, y1, x1 + line, y2, colour);
     fill(image, x2 - line, y1, x2, y2, colour);
+}
+
+/// Width and height of a character of [`write`] in pixels.
+pub(crate) fn character_size() -> Size {
+    let font = RasterHeight::Size16;
+    Size { height: font.val(), width: get_raster_width(FontWeight::Regular, font) }
+}
+
+/// Writes a line of text whose first character has its upper left corner there.
+pub(crate) fn write(image: &mut RgbImage, text: &str, left: usize, top: usize, colour: Colour) {
+    for (index, character) in text.chars().enumerate() {
+        let left = (left + index * character_size().width) as isize;
+        glyph(image, character, left, top as isize, 1, colour);
+    }
 }
 
 /// The text on a filled ground above the box, or inside it where there is no room above.
@@ -117,7 +143,7 @@ fn glyph(image: &mut RgbImage, character: char, left: isize, top: isize, zoom: u
 }
 
 /// Fills columns `x1..x2` of rows `y1..y2` as far as they lie in the image.
-fn fill(image: &mut RgbImage, x1: isize, y1: isize, x2: isize, y2: isize, colour: Colour) {
+pub(crate) fn fill(image: &mut RgbImage, x1: isize, y1: isize, x2: isize, y2: isize, colour: Colour) {
     let size = image.size();
     let columns = x1.clamp(0, size.width as isize)..x2.clamp(0, size.width as isize);
     for y in y1.clamp(0, size.height as isize)..y2.clamp(0, size.height as isize) {
@@ -141,7 +167,6 @@ fn blend(image: &mut RgbImage, x: isize, y: isize, colour: Colour, strength: u8)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use box_geometry::Size;
 
     fn label(xyxy: Xyxy) -> Label {
         Label { xyxy, class: 1, text: "WBC 0.93".into() }

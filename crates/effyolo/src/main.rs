@@ -1,6 +1,7 @@
 //! Trains, validates and runs YOLOv8 detectors with EfficientNet backbones.
 #![forbid(unsafe_code)]
 
+mod class_pictures;
 mod classes;
 mod commands;
 mod curves;

@@ -116,8 +116,17 @@ fn a_classifier_is_trained_validated_and_run() {
     assert_eq!((&report["task"], &report["epochs"]), (&"classify".into(), &14.into()));
     assert!(report["top1"].as_f64().unwrap() >= 0.75 && report["top5"] == 1.0, "{report}");
     let weights = report["weights"].as_str().unwrap();
-    let validation = json(folder, &["val", "--weights", weights, "--data", "."]);
+    let pictures = ["confusion.png", "worst.jpg"];
+    for picture in pictures {
+        image::open(folder.join("runs/exp/pictures").join(picture)).unwrap();
+    }
+    let validation = json(folder, &["val", "--weights", weights, "--data", ".", "--save", "drawn"]);
+    for picture in pictures {
+        image::open(folder.join("drawn").join(picture)).unwrap();
+    }
     assert_eq!(validation["top1"], report["top1"]);
+    let worst = &validation["worst"][0];
+    assert!(worst["probability"].as_f64().unwrap() >= 0.5 && worst["predicted"].is_string(), "{worst}");
     assert_eq!((&validation["images"], &validation["classes"][0]), (&12.into(), &"blue".into()));
     let counted: u64 = validation["confusion"]
         .as_array()
@@ -137,6 +146,16 @@ fn a_classifier_is_trained_validated_and_run() {
     assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("--task"));
     let output = effyolo(folder, &[&train[..], &["--set", "mosaic=1"]].concat());
     assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("mosaic"));
+    fs::write(folder.join("recipe.yaml"), "{lr_steps: [0.9, 1], unfreeze_every: 1, layer_decay: 0.8}")
+        .unwrap();
+    let fine = ["--settings", "recipe.yaml", "--epochs", "2", "--set", "layer_decay=0.7", "--name", "fine"];
+    json(folder, &[&train[..], &fine].concat());
+    let resolved = fs::read_to_string(folder.join("runs/fine/model.yaml")).unwrap();
+    assert!(resolved.contains("unfreeze_every: 1") && resolved.contains("layer_decay: 0.7"), "{resolved}");
+    fs::write(folder.join("recipe.yaml"), "{layer_dcay: 0.8}").unwrap();
+    let output = effyolo(folder, &[&train[..], &fine].concat());
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && errors.contains("recipe.yaml: `layer_dcay`"), "{errors}");
     let report =
         json(folder, &["bench", "--model", "classes.yaml", "--imgsz", "32", "--train", "--runs", "1"]);
     assert_eq!(report["train"], true);

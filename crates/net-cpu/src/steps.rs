@@ -18,7 +18,8 @@ pub struct StepInfo {
     pub pass: Pass,
     /// Kind of the node that costs most, with the kernel's side for convolutions: `Conv 3x3`.
     pub kind: String,
-    /// The nodes; the value (or in backward: the gradient) of the last one is the step's result (argument).
+    /// The nodes; the value (or in backward: the gradient) of the last one is the step's result (argument); a mean over it that is
+    /// computed along stands before it.
     pub nodes: Vec<NodeId>,
     /// Multiply-adds of the whole batch, counted as [`net_graph::Cost::macs`] is.
     pub macs: u64,

@@ -105,9 +105,9 @@ impl DetectionTask {
     /// When a setting does not suit the data or the network.
     pub fn new(setup: DetectionSetup) -> Result<Self, TrainError> {
         let DetectionSetup { spec, network, isa, .. } = &setup;
-        let UntrainedNetwork { graph, outputs: head, params, frozen } = network;
-        let network = CpuNetwork::new(graph.clone(), head.clone(), params.clone(), frozen.clone(), *isa);
-        let learner = Learner::new(network, DetectionObjective::new(spec, head)?, spec, frozen, *isa);
+        let UntrainedNetwork { graph, outputs: head, params, stages } = network;
+        let network = CpuNetwork::new(graph.clone(), head.clone(), params.clone(), *isa);
+        let learner = Learner::new(network, DetectionObjective::new(spec, head)?, spec, stages, *isa);
         let load = |data: &Arc<dyn Dataset>| {
             LoadedImages::new(data.clone(), spec.image_size, setup.cache_bytes).map(Arc::new)
         };
@@ -144,6 +144,7 @@ impl Task for DetectionTask {
         done: &mut dyn FnMut(&LearnedBatch) -> ControlFlow<()>,
     ) -> Result<(), TrainError> {
         let pipeline = TrainPipeline::new(self.images.clone(), augmentation(&self.setup.spec, epoch))?;
+        self.learner.begin_epoch(epoch);
         let mut batches = self.loader.epoch(pipeline, epoch as u64, first_batch);
         loop {
             let waiting = Instant::now();

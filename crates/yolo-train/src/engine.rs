@@ -16,9 +16,9 @@ pub struct CpuNetwork {
 }
 
 impl CpuNetwork {
-    /// A network of which the parameters that begin with one of the `frozen` prefixes stay as they are.
-    pub fn new(graph: Arc<Graph>, head: HeadNodes, params: Params, frozen: Vec<String>, isa: Isa) -> Self {
-        let planned = PlannedNetwork::new(graph, raw_maps(&head), params, frozen, isa);
+    /// A network of which every parameter learns.
+    pub fn new(graph: Arc<Graph>, head: HeadNodes, params: Params, isa: Isa) -> Self {
+        let planned = PlannedNetwork::new(graph, raw_maps(&head), params, isa);
         CpuNetwork { planned, head }
     }
 }
@@ -45,6 +45,10 @@ impl Trainable for CpuNetwork {
                 scatter(&gradient.classes, images, range, &counts, plan.output_grad(levels + level));
             }
         });
+    }
+
+    fn freeze(&mut self, frozen: Vec<String>) {
+        self.planned.freeze(frozen);
     }
 
     fn params(&self) -> &Params {

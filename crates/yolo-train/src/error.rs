@@ -32,7 +32,7 @@ pub enum TrainError {
     #[error(
         "saved state: expected vectors of {expected:?} values, got {got:?}; it belongs to another model or optimizer"
     )]
-    StateMismatch { expected: [usize; 7], got: [usize; 7] },
+    StateMismatch { expected: Vec<usize>, got: Vec<usize> },
     #[error(
         "batch {batch} of the run: the loss is {loss}; lower the learning rate (lr0) or check the labels"
     )]

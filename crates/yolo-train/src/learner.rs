@@ -1,5 +1,6 @@
 //! One batch after another: forward, loss, backward, and every so often a step.
 
+use crate::stages::Stages;
 use crate::stepper::Stepper;
 use crate::{ImageBatch, LearnerState, Objective, Rates, TrainError, Trainable, step_stream};
 use cpu_kernels::Isa;
@@ -13,14 +14,28 @@ pub struct Learner<N, O> {
     network: N,
     objective: O,
     stepper: Stepper,
+    stages: Stages,
+    epochs: usize,
     seed: u64,
 }
 
 impl<N: Trainable, O: Objective<Logits = N::Logits>> Learner<N, O> {
-    /// A network before its first step. Parameters whose names begin with one of the `frozen` prefixes are not stepped.
-    pub fn new(network: N, objective: O, spec: &TrainSpec, frozen: &[String], isa: Isa) -> Self {
-        let stepper = Stepper::new(network.params(), spec, frozen, isa);
-        Learner { network, objective, stepper, seed: spec.seed }
+    /// A network before its first step. `stages` are the beginnings of the names of the parameters of each backbone
+    /// stage, the stem first: `spec` says which of them learn when, and how fast.
+    pub fn new(network: N, objective: O, spec: &TrainSpec, stages: &[Vec<String>], isa: Isa) -> Self {
+        let stages = Stages::new(stages, spec);
+        let stepper = Stepper::new(network.params(), spec, &stages, isa);
+        let mut learner =
+            Learner { network, objective, stepper, stages, epochs: spec.epochs, seed: spec.seed };
+        learner.begin_epoch(0);
+        learner
+    }
+
+    /// Freezes the stages that stay as they are in an epoch (from 0), and no others.
+    pub fn begin_epoch(&mut self, epoch: usize) {
+        let frozen = self.stages.frozen(epoch);
+        self.network.freeze(self.stages.prefixes(frozen));
+        self.stepper.freeze(frozen);
     }
 
     /// Learns from batch `number` of the run, counted from 0.
@@ -45,11 +60,13 @@ impl<N: Trainable, O: Objective<Logits = N::Logits>> Learner<N, O> {
         Ok(value)
     }
 
-    /// Time of a forward and backward pass, the second of two; the network is left as it was.
+    /// Time of a forward and backward pass of the last epoch, in which the most is learned; the second of two. The
+    /// network's values are left as they were; [`Learner::begin_epoch`] must come before the next batch.
     ///
     /// # Errors
     /// When the batch does not suit the network.
     pub fn rehearse(&mut self, batch: ImageBatch<'_>, targets: &O::Targets) -> Result<Duration, TrainError> {
+        self.begin_epoch(self.epochs.saturating_sub(1));
         let before = self.network.params().clone();
         let mut gradients = vec![0.0; before.trained.len()];
         let mut took = Duration::ZERO;

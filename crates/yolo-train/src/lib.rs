@@ -18,6 +18,7 @@ mod run;
 mod run_state;
 mod safetensors_file;
 mod schedule;
+mod stages;
 mod stepper;
 mod task;
 mod trainable;
@@ -26,10 +27,11 @@ mod weights;
 
 pub use classify::{
     ClassValidation, ClassificationObjective, ClassificationSetup, ClassificationTask, CpuClassifier,
-    CpuClassifierNetwork, SoftTargets, class_loader, classify_image, cross_entropy, validate_classifier,
+    CpuClassifierNetwork, JudgedImage, SoftTargets, class_loader, classify_image, cross_entropy,
+    validate_classifier,
 };
 pub use detection::{DetectionObjective, DetectionSetup, DetectionTask, validation_options};
-pub use ema::Ema;
+pub use ema::{Ema, Ramp};
 pub use engine::{CpuDetector, CpuNetwork};
 pub use error::TrainError;
 pub use files::{new_run_folder, read, write_atomically};

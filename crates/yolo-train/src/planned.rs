@@ -25,8 +25,8 @@ pub struct UntrainedNetwork<O> {
     pub outputs: O,
     /// Values of its parameters.
     pub params: Params,
-    /// Beginnings of the names of parameters that stay as they are.
-    pub frozen: Vec<String>,
+    /// Beginnings of the names of the parameters of each backbone stage, the stem first.
+    pub stages: Vec<Vec<String>>,
 }
 
 /// A network with its parameters and the plan of one input size at a time: a plan owns the memory of all activations,
@@ -42,15 +42,15 @@ pub(crate) struct PlannedNetwork {
 }
 
 impl PlannedNetwork {
-    /// A network of which the parameters that begin with one of the `frozen` prefixes stay as they are.
-    pub(crate) fn new(
-        graph: Arc<Graph>,
-        outputs: Vec<NodeId>,
-        params: Params,
-        frozen: Vec<String>,
-        isa: Isa,
-    ) -> Self {
-        PlannedNetwork { graph, outputs, params, frozen, isa, plan: None }
+    pub(crate) fn new(graph: Arc<Graph>, outputs: Vec<NodeId>, params: Params, isa: Isa) -> Self {
+        PlannedNetwork { graph, outputs, params, frozen: Vec::new(), isa, plan: None }
+    }
+
+    /// From the next forward pass on, the parameters whose names begin with one of the prefixes stay as they are.
+    pub(crate) fn freeze(&mut self, frozen: Vec<String>) {
+        if frozen != self.frozen {
+            (self.frozen, self.plan) = (frozen, None);
+        }
     }
 
     /// Computes the outputs of a batch.

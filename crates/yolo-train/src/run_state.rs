@@ -41,7 +41,7 @@ struct StateCard {
     format: u32,
     progress: Progress,
     last_step: Option<usize>,
-    optimizer_steps: u64,
+    optimizer_steps: Vec<u64>,
     ema_updates: u64,
 }
 
@@ -56,7 +56,7 @@ impl RunState {
             format: FORMAT,
             progress: self.progress.clone(),
             last_step: learner.last_step,
-            optimizer_steps: learner.moments.steps,
+            optimizer_steps: learner.moments.steps.clone(),
             ema_updates: learner.ema_updates,
         };
         let vectors = [

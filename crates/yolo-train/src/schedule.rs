@@ -1,7 +1,8 @@
 //! Learning rate, momentum and accumulation at every batch.
 //!
 //! Follows the public YOLOv8 recipe: a linear or cosine fall over the epochs, and a linear warm-up over the first
-//! batches in which the biases start from a learning rate of their own.
+//! batches in which the biases start from a learning rate of their own. A fall in steps is that of EfficientNet
+//! (Tan and Le, 2019, section 5.2): it is counted from the first batch, but the warm-up rises to the whole rate.
 
 use effyolo_config::{Decay, Rules, TrainSpec};
 use std::f64::consts::PI;
@@ -45,11 +46,12 @@ impl Schedule {
     /// Rates of a batch, counted from 0 over the whole run.
     pub fn at(&self, batch: usize) -> Rates {
         let spec = &self.spec;
-        let lr = spec.lr0 * self.decay(batch / self.batches_per_epoch.max(1));
+        let lr = spec.lr0 * self.decay(batch);
         let full = spec.nominal_batch as f64 / spec.batch as f64;
         if batch >= self.warmup_batches {
             return Rates { lr, bias_lr: lr, momentum: spec.momentum, accumulate: rounded_accumulate(full) };
         }
+        let lr = if let Decay::Steps { .. } = spec.decay { spec.lr0 } else { lr };
         let progress = batch as f64 / self.warmup_batches as f64;
         let between = |start: f64, end: f64| start + progress * (end - start);
         Rates {
@@ -60,11 +62,16 @@ impl Schedule {
         }
     }
 
-    /// Share of `lr0` in an epoch, counted from 0.
-    fn decay(&self, epoch: usize) -> f64 {
+    /// Share of `lr0` at a batch: constant within an epoch, except of steps.
+    fn decay(&self, batch: usize) -> f64 {
         let TrainSpec { epochs, lrf, decay, .. } = self.spec;
-        let progress = epoch as f64 / epochs as f64;
+        let batches = self.batches_per_epoch.max(1);
+        let progress = (batch / batches) as f64 / epochs as f64;
         match decay {
+            Decay::Steps { factor, epochs } => {
+                let steps = (batch as f64 / (epochs * batches as f64)).floor();
+                factor.powf(steps).max(lrf)
+            }
             Decay::Linear => (1.0 - progress).max(0.0) * (1.0 - lrf) + lrf,
             Decay::Cosine => (1.0 - (PI * progress).cos()) / 2.0 * (lrf - 1.0) + 1.0,
         }
@@ -86,5 +93,36 @@ fn warmup_batches(spec: &TrainSpec, batches_per_epoch: usize) -> usize {
         _ if spec.warmup_epochs <= 0.0 => 0,
         Rules::Classic => batches(spec.warmup_epochs).max(CLASSIC_WARMUP_FLOOR),
         Rules::Current => batches(spec.warmup_epochs.min(spec.epochs.saturating_sub(1) as f64)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use effyolo_config::ModelSpec;
+
+    #[test]
+    fn a_staircase_is_counted_from_the_first_batch_and_the_warm_up_rises_to_the_whole_rate() {
+        let model =
+            "{task: classify, backbone: {name: efficientnet-b0}, classes: 2, train: {epochs: 350, lr0: 0.5,
+          lrf: 0.01, lr_steps: [0.97, 2.4], warmup_epochs: 5, warmup_bias_lr: 0, rules: current}}";
+        let spec = ModelSpec::from_yaml(model, "test").unwrap().train;
+        let schedule = Schedule::new(&spec, 10);
+        for (batch, share) in [
+            (0, 0.0),
+            (25, 0.5),
+            (49, 0.98),
+            (50, 0.97 * 0.97),
+            (71, 0.97 * 0.97),
+            (72, 0.97 * 0.97 * 0.97),
+            (95, 0.97 * 0.97 * 0.97),
+            (96, 0.97f64.powi(4)),
+            (3499, 0.97f64.powi(145)),
+            (35_000, 0.01),
+        ] {
+            let Rates { lr, bias_lr, .. } = schedule.at(batch);
+            assert!((lr - 0.5 * share).abs() < 1e-12, "batch {batch}: {lr}");
+            assert!((bias_lr - 0.5 * share).abs() < 1e-12, "batch {batch}: {bias_lr}");
+        }
     }
 }

@@ -1,15 +1,13 @@
 //! From gradients to weights: accumulation, clipping, optimiser and moving average.
 
+use crate::stages::Stages;
 use crate::{
-    Ema, LearnerState, Optimizer, OptimizerSettings, Rates, Segment, TrainError, clip_gradient,
-    full_accumulate,
+    Ema, LearnerState, Moments, Optimizer, OptimizerSettings, Ramp, Rates, Segment, TrainError,
+    clip_gradient, full_accumulate,
 };
 use cpu_kernels::Isa;
-use effyolo_config::TrainSpec;
+use effyolo_config::{EmaRamp, TrainSpec};
 use net_cpu::{ParamLayout, Params, Slot};
-
-/// First part of the names of a backbone's parameters.
-const BACKBONE: &str = "backbone.";
 
 /// What changes from step to step beside the network itself.
 #[derive(Debug)]
@@ -25,8 +23,8 @@ pub(crate) struct Stepper {
 }
 
 impl Stepper {
-    /// Before the first step. Parameters whose names begin with one of the `frozen` prefixes are not stepped.
-    pub(crate) fn new(params: &Params, spec: &TrainSpec, frozen: &[String], isa: Isa) -> Self {
+    /// Before the first step.
+    pub(crate) fn new(params: &Params, spec: &TrainSpec, stages: &Stages, isa: Isa) -> Self {
         let Params { layout, trained, buffers } = params;
         let settings = OptimizerSettings {
             rule: spec.optimizer,
@@ -34,15 +32,20 @@ impl Stepper {
             weight_decay: scaled_weight_decay(spec),
             isa,
         };
-        let segments = segments(layout, frozen, spec.backbone_lr_factor);
+        let segments = segments(layout, stages);
         Stepper {
-            optimizer: Optimizer::new(settings, segments, trained.len()),
-            ema: Ema::new(trained, buffers, 0, spec.ema_decay, spec.ema_tau, isa),
+            optimizer: Optimizer::new(settings, segments, trained.len(), stages.parts()),
+            ema: Ema::new(trained, buffers, 0, spec.ema_decay, ramp(spec), isa),
             gradients: vec![0.0; trained.len()],
             last_step: None,
             clip_norm: spec.clip_norm,
             isa,
         }
+    }
+
+    /// The first `frozen` stages are not stepped from here on, all others are.
+    pub(crate) fn freeze(&mut self, frozen: usize) {
+        self.optimizer.freeze(frozen);
     }
 
     /// Where a backward pass adds its gradients.
@@ -121,10 +124,11 @@ impl Stepper {
 }
 
 /// Lengths of all vectors of a state.
-fn lengths(state: &LearnerState) -> [usize; 7] {
+fn lengths(state: &LearnerState) -> Vec<usize> {
     let LearnerState { trained, buffers, gradients, moments, ema_trained, ema_buffers, .. } = state;
-    [trained, buffers, gradients, &moments.first, &moments.second, ema_trained, ema_buffers]
-        .map(|vector| vector.len())
+    let Moments { first, second, steps } = moments;
+    let vectors = [trained, buffers, gradients, first, second, ema_trained, ema_buffers];
+    vectors.iter().map(|vector| vector.len()).chain([steps.len()]).collect()
 }
 
 /// Weight decay for the images that really go into a step, since the given one is meant for the nominal batch.
@@ -133,16 +137,23 @@ fn scaled_weight_decay(spec: &TrainSpec) -> f64 {
     spec.weight_decay * images as f64 / spec.nominal_batch as f64
 }
 
-/// What the optimiser steps: every trained parameter that is not frozen.
-fn segments(layout: &ParamLayout, frozen: &[String], backbone_factor: f64) -> Vec<Segment> {
-    let is_frozen = |name: &str| frozen.iter().any(|prefix| name.starts_with(prefix));
+fn ramp(spec: &TrainSpec) -> Ramp {
+    match spec.ema_ramp {
+        EmaRamp::Exponential => Ramp::Exponential { tau: spec.ema_tau },
+        EmaRamp::Updates => Ramp::Updates,
+    }
+}
+
+/// What the optimiser steps: every trained parameter, by the stage that it belongs to.
+fn segments(layout: &ParamLayout, stages: &Stages) -> Vec<Segment> {
     let segment = |(param, slot): (&net_graph::Param, &Slot)| match slot {
-        Slot::Trained(range) if !is_frozen(&param.name) => Some(Segment {
+        Slot::Trained(range) => Some(Segment {
             range: range.clone(),
             role: param.role,
-            lr_factor: if param.name.starts_with(BACKBONE) { backbone_factor } else { 1.0 },
+            part: stages.part(&param.name),
+            lr_factor: stages.lr_factor(&param.name),
         }),
-        _ => None,
+        Slot::Buffer(_) => None,
     };
     layout.iter().filter_map(segment).collect()
 }

@@ -49,6 +49,10 @@ pub trait Trainable {
     /// Without a forward pass, or when the gradient has another shape than its logits.
     fn backward(&mut self, gradient: &Self::Logits, gradients: &mut [f32]);
 
+    /// From the next forward pass on, the parameters whose names begin with one of the prefixes, and no others, get no
+    /// gradient, and a batch norm among them uses its running statistics and leaves them as they are.
+    fn freeze(&mut self, frozen: Vec<String>);
+
     /// The parameters.
     fn params(&self) -> &Params;
 

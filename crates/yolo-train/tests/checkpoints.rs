@@ -141,7 +141,7 @@ fn a_run_state_comes_back_whole() {
         trained: vec![1.0, 2.0],
         buffers: vec![3.0],
         gradients: vec![0.1, 0.2],
-        moments: Moments { first: vec![0.5, 0.6], second: Vec::new(), steps: 4 },
+        moments: Moments { first: vec![0.5, 0.6], second: Vec::new(), steps: vec![1, 4] },
         ema_trained: vec![1.5, 2.5],
         ema_buffers: vec![3.5],
         ema_updates: 4,

@@ -5,7 +5,7 @@ use effyolo_config::{Decay, ModelSpec, Optimizer as Rule, Rules, TrainSpec};
 use net_graph::Role;
 use serde_json::Value;
 use test_support::{Tensors, assert_close, entries};
-use yolo_train::{Ema, Optimizer, OptimizerSettings, Rates, Schedule, Segment};
+use yolo_train::{Ema, Optimizer, OptimizerSettings, Ramp, Rates, Schedule, Segment};
 
 fn spec_of(case: &Value, rules: Rules) -> TrainSpec {
     let model = "{task: detect, backbone: {name: yolov8-csp}, neck: {scale: n}, classes: 1}";
@@ -85,8 +85,8 @@ fn follow(
     let (grads, lr, momentum, want) =
         (file.f32("grads"), file.f32("lr"), file.f32("momentum"), file.f32(name));
     let len = file.dims("start")[0];
-    let segment = Segment { range: 0..len, role: Role::Weight, lr_factor };
-    let mut optimizer = Optimizer::new(settings, vec![segment], len);
+    let segment = Segment { range: 0..len, role: Role::Weight, part: 0, lr_factor };
+    let mut optimizer = Optimizer::new(settings, vec![segment], len, 1);
     let mut params = file.f32("start");
     for (k, grads) in grads.chunks(len).enumerate() {
         let lr = lr[k] as f64;
@@ -108,7 +108,7 @@ fn golden_moving_average() {
                 &start,
                 number("updates_before") as u64,
                 number("decay"),
-                number("tau"),
+                Ramp::Exponential { tau: number("tau") },
                 Isa::best(),
             );
             let (decay, want) = (file.f32(&format!("{case}/decay")), file.f32(&format!("{case}/ema")));

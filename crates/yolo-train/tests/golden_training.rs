@@ -90,11 +90,13 @@ impl Expected<'_> {
 /// An optimiser of all trained parameters.
 fn sgd(params: &Params, weight_decay: f64) -> Optimizer {
     let segment = |(param, slot): (&net_graph::Param, &Slot)| match slot {
-        Slot::Trained(range) => Some(Segment { range: range.clone(), role: param.role, lr_factor: 1.0 }),
+        Slot::Trained(range) => {
+            Some(Segment { range: range.clone(), role: param.role, part: 0, lr_factor: 1.0 })
+        }
         Slot::Buffer(_) => None,
     };
     let settings = OptimizerSettings { rule: Rule::Sgd, beta1: 0.0, weight_decay, isa: Isa::best() };
-    Optimizer::new(settings, params.layout.iter().filter_map(segment).collect(), params.trained.len())
+    Optimizer::new(settings, params.layout.iter().filter_map(segment).collect(), params.trained.len(), 1)
 }
 
 /// `[B, A, C]` as `[B, C, A]`.
@@ -131,7 +133,7 @@ fn golden_detector_training_trace() {
             accumulate: 1,
         };
         let channels = [4 * head.reg_max, classes];
-        let mut network = CpuNetwork::new(Arc::new(graph), head, params, Vec::new(), Isa::best());
+        let mut network = CpuNetwork::new(Arc::new(graph), head, params, Isa::best());
         for step in 0..expected.want.dims("log")[0] {
             let logits = network.forward(batch, &mut || unreachable!("nothing is dropped")).unwrap();
             let (value, gradient) = objective.value_and_gradient(&logits, size, &targets).unwrap();

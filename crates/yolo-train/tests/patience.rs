@@ -58,7 +58,7 @@ impl Task for Scripted {
             trained: Vec::new(),
             buffers: Vec::new(),
             gradients: Vec::new(),
-            moments: Moments { first: Vec::new(), second: Vec::new(), steps: 0 },
+            moments: Moments { first: Vec::new(), second: Vec::new(), steps: Vec::new() },
             ema_trained: Vec::new(),
             ema_buffers: Vec::new(),
             ema_updates: 0,

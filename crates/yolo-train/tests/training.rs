@@ -78,8 +78,9 @@ fn prepared(spec: &ModelSpec, folder: &Path) -> TrainingRun<DetectionTask> {
 
 fn interruptible(spec: &ModelSpec, folder: &Path, interrupt: Arc<AtomicBool>) -> TrainingRun<DetectionTask> {
     let model = spec.build(None).unwrap();
-    let frozen = model.backbone_stages.iter().take(spec.train.freeze_stages).flatten().cloned().collect();
-    let Model { graph, outputs: Outputs::Detector(head), .. } = model else { panic!("a detector") };
+    let Model { graph, outputs: Outputs::Detector(head), backbone_stages: stages, .. } = model else {
+        panic!("a detector")
+    };
     let data = Rectangles::new(10);
     let setup = DetectionSetup {
         spec: spec.train.clone(),
@@ -87,7 +88,7 @@ fn interruptible(spec: &ModelSpec, folder: &Path, interrupt: Arc<AtomicBool>) ->
             params: initial_params(&graph, spec.train.seed),
             graph: Arc::new(graph),
             outputs: head,
-            frozen,
+            stages,
         },
         train: data.clone(),
         val: data.clone(),
@@ -239,5 +240,93 @@ fn frozen_stages_stay_as_they_were() {
         let is_same = tensor.values == start.get(name).unwrap();
         let moves = !name.contains("dfl");
         assert!(is_same == is_frozen(name) || (!moves && is_same), "{name}: same {is_same}");
+    }
+}
+
+/// Values of the last weights and those that a run began with, by name.
+fn before_and_after(spec: &ModelSpec, folder: &Path) -> Vec<(String, Vec<f32>, Vec<f32>)> {
+    let start = initial_params(&spec.build(None).unwrap().graph, spec.train.seed);
+    let file = WeightsFile::read(&RunFiles(folder).last()).unwrap();
+    file.tensors
+        .into_iter()
+        .map(|(name, tensor)| {
+            let before = start.get(&name).unwrap().to_vec();
+            (name, before, tensor.values)
+        })
+        .collect()
+}
+
+#[test]
+fn stages_begin_to_learn_from_the_top_and_a_frozen_one_keeps_its_statistics() {
+    // The first epoch is for neck and head, the second for the last stage too, the third would be for the one before.
+    let last = ["backbone.blocks.6."];
+    let two = ["backbone.blocks.6.", "backbone.blocks.5."];
+    for (epochs, freeze, learns) in
+        [("epochs=1", 0, &[][..]), ("epochs=2", 0, &last), ("epochs=3", 0, &two), ("epochs=3", 7, &last)]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let spec = spec(&[epochs, "unfreeze_every=1", "nbs=4", &format!("freeze={freeze}")]);
+        prepared(&spec, folder.path()).run(&mut Silent).unwrap();
+        for (name, before, after) in before_and_after(&spec, folder.path()) {
+            let is_frozen =
+                name.starts_with("backbone.") && !learns.iter().any(|stage| name.starts_with(stage));
+            let moves = !name.contains("dfl");
+            let is_same = before == after;
+            assert!(
+                is_same == is_frozen || (!moves && is_same),
+                "{epochs}, freeze {freeze}, {name}: {is_same}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_run_that_is_interrupted_while_stages_are_unfrozen_ends_with_the_same_bits() {
+    for optimizer in ["optimizer=AdamW", "optimizer=SGD"] {
+        let settings = ["epochs=4", "unfreeze_every=1", "freeze=6", "layer_decay=0.75", optimizer];
+        let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        prepared(&spec(&settings), whole.path()).run(&mut Silent).unwrap();
+        // Three batches an epoch, and a step after two: at the end of the first epoch, and within the second.
+        for batches in [3, 1] {
+            let interrupt = Arc::new(AtomicBool::new(false));
+            let mut run = interruptible(&spec(&settings), parts.path(), interrupt.clone());
+            run.resume().unwrap();
+            run.rehearse().unwrap();
+            assert_eq!(run.run(&mut InterruptAfter { batches, interrupt }).unwrap(), RunEnd::Interrupted);
+        }
+        let mut run = prepared(&spec(&settings), parts.path());
+        run.resume().unwrap();
+        run.run(&mut Silent).unwrap();
+        assert!(last_weights(whole.path()) == last_weights(parts.path()), "{optimizer}");
+    }
+}
+
+#[test]
+fn each_stage_steps_by_its_share_of_the_learning_rate() {
+    for optimizer in ["SGD", "AdamW", "RMSProp", "RMSPropTorch"] {
+        // One step from the sum of all batches.
+        let settings =
+            [&*format!("optimizer={optimizer}"), "epochs=1", "nbs=12", "weight_decay=0", "lr0=0.1"];
+        let [plain, decayed] = ["layer_decay=1", "layer_decay=0.5"].map(|decay| {
+            let folder = tempfile::tempdir().unwrap();
+            let spec = spec(&[&settings[..], &[decay]].concat());
+            prepared(&spec, folder.path()).run(&mut Silent).unwrap();
+            before_and_after(&spec, folder.path())
+        });
+        for (name, share) in [
+            ("head.cv3.0.2.bias", 1.0),
+            ("backbone.blocks.6.0.bn1.bias", 0.5),
+            ("backbone.blocks.0.0.bn1.bias", 0.0078125),
+            ("backbone.bn1.bias", 0.00390625),
+        ] {
+            let moved = |values: &[(String, Vec<f32>, Vec<f32>)]| -> Vec<f64> {
+                let (_, before, after) = values.iter().find(|(other, ..)| other == name).expect(name);
+                before.iter().zip(after).map(|(before, after)| (after - before) as f64).collect()
+            };
+            let (whole, part) = (moved(&plain), moved(&decayed));
+            let dot: f64 = whole.iter().zip(&part).map(|(a, b)| a * b).sum();
+            let got = dot / whole.iter().map(|a| a * a).sum::<f64>();
+            assert!((got / share - 1.0).abs() < 1e-3, "{optimizer}, {name}: {got}, expected {share}");
+        }
     }
 }

@@ -129,13 +129,13 @@ fn training_times(spec: &ModelSpec, side: usize, arguments: &Arguments) -> Resul
         Outputs::Detector(head) => {
             let objective = DetectionObjective::new(&train, &head)?;
             let targets = random_targets(arguments.batch, size, head.class_count, &mut uniform)?;
-            let network = CpuNetwork::new(graph, head, params, Vec::new(), isa);
+            let network = CpuNetwork::new(graph, head, params, isa);
             step_times(Learner::new(network, objective, &train, &[], isa), size, &targets, arguments)
         }
         Outputs::Classifier { logits } => {
             let classes = spec.classes;
             let targets = random_classes(arguments.batch, classes, &mut uniform);
-            let network = CpuClassifierNetwork::new(graph, logits, params, Vec::new(), isa);
+            let network = CpuClassifierNetwork::new(graph, logits, params, isa);
             let learner = Learner::new(network, ClassificationObjective, &train, &[], isa);
             step_times(learner, size, &targets, arguments)
         }

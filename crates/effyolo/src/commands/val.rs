@@ -1,5 +1,6 @@
 //! `effyolo val`: average precision of trained weights.
 
+use crate::class_pictures;
 use crate::classes::{self, ClassReport};
 use crate::data::{CACHE_BYTES, open_split};
 use crate::network::{self, Trained, TrainedClassifier, TrainedDetector};
@@ -48,7 +49,8 @@ pub(crate) struct Arguments {
     /// Write one JSON object to this file (`-`: one line on standard output).
     #[arg(long)]
     json: Option<PathBuf>,
-    /// Folder for pictures of some images: labels on the left, detections on the right.
+    /// Folder for pictures: of some images, labels on the left, detections on the right; of a classifier, the confusion
+    /// matrix and the images with the highest loss.
     #[arg(long)]
     save: Option<PathBuf>,
 }
@@ -104,6 +106,9 @@ fn validate_classes(trained: TrainedClassifier, arguments: &Arguments) -> Result
     }
     if !output::is_standard_output(arguments.json.as_deref()) {
         classes::print_table(&validation, &images);
+    }
+    if let Some(folder) = &arguments.save {
+        class_pictures::save(folder, &validation, &images)?;
     }
     Ok(())
 }

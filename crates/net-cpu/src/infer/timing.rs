@@ -35,7 +35,10 @@ impl InferPlan {
 
     fn info(&self, step: &Step) -> StepInfo {
         let (graph, shapes) = (&self.model.graph, &self.shapes);
-        let nodes = covered(graph, &step.inputs, step.result);
+        let mut nodes = covered(graph, &step.inputs, step.result);
+        if let Some(pooled) = step.pooled {
+            nodes.insert(nodes.len() - 1, pooled);
+        }
         let maps = match step.kind {
             Kind::Concat => {
                 let copies = self.model.placement.copies(graph, step.result);

@@ -8,4 +8,4 @@ mod validate;
 pub use cross_entropy::{ClassificationObjective, SoftTargets, cross_entropy};
 pub use network::{CpuClassifier, CpuClassifierNetwork, classify_image};
 pub use task::{ClassificationSetup, ClassificationTask, class_loader};
-pub use validate::{ClassValidation, validate_classifier};
+pub use validate::{ClassValidation, JudgedImage, validate_classifier};

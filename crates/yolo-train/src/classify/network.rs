@@ -16,9 +16,9 @@ pub struct CpuClassifierNetwork {
 }
 
 impl CpuClassifierNetwork {
-    /// A network of which the parameters that begin with one of the `frozen` prefixes stay as they are.
-    pub fn new(graph: Arc<Graph>, logits: NodeId, params: Params, frozen: Vec<String>, isa: Isa) -> Self {
-        CpuClassifierNetwork { planned: PlannedNetwork::new(graph, vec![logits], params, frozen, isa) }
+    /// A network of which every parameter learns.
+    pub fn new(graph: Arc<Graph>, logits: NodeId, params: Params, isa: Isa) -> Self {
+        CpuClassifierNetwork { planned: PlannedNetwork::new(graph, vec![logits], params, isa) }
     }
 }
 
@@ -37,6 +37,10 @@ impl Trainable for CpuClassifierNetwork {
         self.planned.backward(gradients, |images, plan| {
             plan.output_grad(0).copy_from(MapRef::dense(gradient, gradient.len() / images));
         });
+    }
+
+    fn freeze(&mut self, frozen: Vec<String>) {
+        self.planned.freeze(frozen);
     }
 
     fn params(&self) -> &Params {

@@ -52,9 +52,9 @@ impl ClassificationTask {
     /// When a setting does not suit the data or the network.
     pub fn new(setup: ClassificationSetup) -> Result<Self, TrainError> {
         let ClassificationSetup { spec, network, train, val, isa, .. } = &setup;
-        let UntrainedNetwork { graph, outputs: logits, params, frozen } = network;
-        let network = CpuClassifierNetwork::new(graph.clone(), *logits, params.clone(), frozen.clone(), *isa);
-        let learner = Learner::new(network, ClassificationObjective, spec, frozen, *isa);
+        let UntrainedNetwork { graph, outputs: logits, params, stages } = network;
+        let network = CpuClassifierNetwork::new(graph.clone(), *logits, params.clone(), *isa);
+        let learner = Learner::new(network, ClassificationObjective, spec, stages, *isa);
         let pipeline = ClassPipeline::new(train.clone(), spec.image_size, augmentation(spec))?;
         let validation = ClassPipeline::new(val.clone(), spec.image_size, ClassAugmentation::NONE)?;
         let loader = class_loader(spec.batch, spec)?;
@@ -80,6 +80,7 @@ impl Task for ClassificationTask {
         schedule: &Schedule,
         done: &mut dyn FnMut(&LearnedBatch) -> ControlFlow<()>,
     ) -> Result<(), TrainError> {
+        self.learner.begin_epoch(epoch);
         let mut batches = self.loader.epoch(self.pipeline.clone(), epoch as u64, first_batch);
         let classes = self.pipeline.images().names().len();
         loop {

@@ -22,8 +22,21 @@ pub struct ClassValidation {
     pub loss: f64,
     /// Images by true class (rows) and class with the highest score (columns), `[K, K]`.
     pub confusion: Vec<usize>,
-    /// Index in the data set and cross-entropy of every image, the worst first.
-    pub by_loss: Vec<(usize, f64)>,
+    /// Every image, the worst first.
+    pub by_loss: Vec<JudgedImage>,
+}
+
+/// What a classifier made of an image.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct JudgedImage {
+    /// Index in the data set.
+    pub index: usize,
+    /// Cross-entropy of its class.
+    pub loss: f64,
+    /// Class with the highest score.
+    pub predicted: usize,
+    /// Probability of that class.
+    pub probability: f64,
 }
 
 /// Runs a classifier over all images of a pipeline, which should not augment. Equal scores count against the class.
@@ -38,7 +51,7 @@ pub fn validate_classifier(
 ) -> Result<ClassValidation, TrainError> {
     let (classes, images) = (pipeline.images().names().len(), pipeline.images().len());
     let mut pass =
-        Pass { classes, first: 0, among_top: 0, confusion: vec![0; classes * classes], losses: vec![] };
+        Pass { classes, first: 0, among_top: 0, confusion: vec![0; classes * classes], judged: vec![] };
     for batch in loader.pass(pipeline.clone()) {
         let batch = batch?;
         let size = Size { height: batch.side, width: batch.side };
@@ -55,7 +68,7 @@ struct Pass {
     first: usize,
     among_top: usize,
     confusion: Vec<usize>,
-    losses: Vec<(usize, f64)>,
+    judged: Vec<JudgedImage>,
 }
 
 impl Pass {
@@ -68,24 +81,28 @@ impl Pass {
             let rank = logits.iter().enumerate().filter(above).count();
             self.first += usize::from(rank == 0);
             self.among_top += usize::from(rank < TOP);
-            self.confusion[class * classes + position_of_largest(logits)] += 1;
+            let predicted = position_of_largest(logits);
+            self.confusion[class * classes + predicted] += 1;
             let target = SoftTargets { probabilities: target.to_vec(), classes };
-            self.losses.push((index, cross_entropy(logits, &target, &mut vec![0.0; classes])));
+            let loss = cross_entropy(logits, &target, &mut vec![0.0; classes]);
+            let over = |z: &f32| ((z - logits[predicted]) as f64).exp();
+            let probability = 1.0 / logits.iter().map(over).sum::<f64>();
+            self.judged.push(JudgedImage { index, loss, predicted, probability });
         }
     }
 
     fn finish(mut self) -> ClassValidation {
-        let images = self.losses.len();
+        let images = self.judged.len();
         let mean = |sum: f64| sum / images.max(1) as f64;
-        let loss = mean(self.losses.iter().map(|(_, loss)| loss).sum());
-        self.losses.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        let loss = mean(self.judged.iter().map(|image| image.loss).sum());
+        self.judged.sort_by(|a, b| b.loss.total_cmp(&a.loss).then(a.index.cmp(&b.index)));
         ClassValidation {
             images,
             top1: mean(self.first as f64),
             top5: mean(self.among_top as f64),
             loss,
             confusion: self.confusion,
-            by_loss: self.losses,
+            by_loss: self.judged,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Training a classifier.
 
 use super::{Ended, Plan, run_task};
+use crate::class_pictures;
 use crate::classes;
 use crate::data::CACHE_BYTES;
 use crate::output;
@@ -29,13 +30,17 @@ pub(super) fn train(mut plan: Plan) -> Result<()> {
         isa: Isa::best(),
     })?;
     let Ended { folder, validation } = run_task(&plan, task, &names)?;
+    if let Some(validation) = &validation {
+        class_pictures::save(&folder.join("pictures"), validation, &val)?;
+    }
     if !output::is_standard_output(plan.json.as_deref()) {
-        if let Some(validation) = validation {
-            classes::print_table(&validation, &val);
+        if let Some(validation) = &validation {
+            classes::print_table(validation, &val);
         }
         let files = RunFiles(&folder);
         println!("weights: {} (best), {} (last)", files.best().display(), files.last().display());
         println!("curves: {}", folder.join("results.svg").display());
+        println!("confusion matrix and worst images: {}", folder.join("pictures").display());
     }
     Ok(())
 }

@@ -48,6 +48,9 @@ pub(crate) struct Arguments {
     /// Seed of all random choices.
     #[arg(long)]
     seed: Option<u64>,
+    /// YAML map of training settings, such as a file of configs/train/; the flags and --set win over it.
+    #[arg(long = "settings", value_name = "FILE")]
+    recipe: Option<PathBuf>,
     /// Another training setting, such as lr0=0.001; may be given several times.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
@@ -58,7 +61,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value = "exp")]
     name: String,
     /// Go on with the run in this folder, with its own settings.
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["task", "model", "data", "weights", "epochs", "imgsz", "batch", "seed", "settings"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["task", "model", "data", "weights", "epochs", "imgsz", "batch", "seed", "recipe", "settings"])]
     resume: Option<PathBuf>,
     /// Write what came out as one JSON object to this file (`-`: one line on standard output).
     #[arg(long)]
@@ -81,6 +84,9 @@ pub(crate) struct RunArguments {
     model: PathBuf,
     data: PathBuf,
     weights: Option<PathBuf>,
+    /// File of training settings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    recipe: Option<PathBuf>,
     settings: Vec<String>,
     /// A licence that comes with the weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -133,6 +139,7 @@ pub(crate) fn train_new(
         model: absolute(model)?,
         data: absolute(data)?,
         weights: None,
+        recipe: None,
         settings: Vec::new(),
         notice: None,
     };
@@ -152,6 +159,9 @@ pub(crate) fn train_new(
 /// A new run.
 fn started(arguments: &Arguments, model: &Path, data: &Path) -> Result<Plan> {
     let mut spec = ModelSpec::load(model)?;
+    if let Some(recipe) = &arguments.recipe {
+        spec.apply_file(recipe)?;
+    }
     let settings = settings(arguments);
     spec.set(&settings, "command line")?;
     let task = match spec.task {
@@ -168,6 +178,7 @@ fn started(arguments: &Arguments, model: &Path, data: &Path) -> Result<Plan> {
         model: absolute(model)?,
         data: absolute(data)?,
         weights: weights.as_deref().map(absolute).transpose()?,
+        recipe: arguments.recipe.as_deref().map(absolute).transpose()?,
         settings,
         notice: None,
     };
@@ -254,12 +265,11 @@ impl Plan {
     /// The network before its first step; `outputs` takes what the task needs of what the network computes.
     fn untrained<O>(&self, outputs: impl FnOnce(Outputs) -> Option<O>) -> Result<UntrainedNetwork<O>> {
         let model = self.spec.build(None)?;
-        let freeze = self.spec.train.freeze_stages;
-        let frozen = model.backbone_stages.iter().take(freeze).flatten().cloned().collect();
         let params = self.first_values(&model)?;
         let outputs =
             outputs(model.outputs).context("expected a network for the task of its configuration")?;
-        Ok(UntrainedNetwork { graph: Arc::new(model.graph), outputs, params, frozen })
+        let stages = model.backbone_stages;
+        Ok(UntrainedNetwork { graph: Arc::new(model.graph), outputs, params, stages })
     }
 
     /// The network's values before the first step; what does not fit the weights that were asked for is said.
