@@ -120,13 +120,16 @@ fn column(folder: &Path, heading: &str) -> Vec<f64> {
 #[test]
 fn the_loss_falls() {
     let folder = tempfile::tempdir().unwrap();
-    prepared(&spec(&["epochs=12", "mosaic=0", "nbs=4"]), folder.path()).run(&mut Silent).unwrap();
+    // The same pictures in every epoch, so that one epoch's loss compares with another's.
+    let undistorted = ["mosaic=0", "scale=0", "translate=0", "fliplr=0", "hsv_h=0", "hsv_s=0", "hsv_v=0"];
+    let settings = [&["epochs=24", "nbs=4"], &undistorted[..]].concat();
+    prepared(&spec(&settings), folder.path()).run(&mut Silent).unwrap();
     // While nothing fits, all terms are divided by the least score sum, 1, and small: they rise before they fall.
     for heading in ["train/box_loss", "train/cls_loss", "train/dfl_loss"] {
         let losses = column(folder.path(), heading);
-        assert_eq!(losses.len(), 12);
+        assert_eq!(losses.len(), 24);
         let highest = losses.iter().copied().fold(0.0, f64::max);
-        assert!(losses[11] < 0.9 * highest, "{heading}: {losses:?}");
+        assert!(losses[23] < 0.6 * highest, "{heading}: {losses:?}");
     }
 }
 

@@ -121,14 +121,7 @@ impl PackedTransposed {
 /// # Panics
 /// When the sizes of the maps, the weight, the window and what is fused do not fit, the weight was packed for another
 /// instruction set or stride, or a gate is given to a convolution that is not pointwise.
-pub fn forward(
-    isa: Isa,
-    x: MapRef,
-    weight: &PackedWeight,
-    window: &Window,
-    fused: &Fused,
-    y: &mut MapMut,
-) {
+pub fn forward(isa: Isa, x: MapRef, weight: &PackedWeight, window: &Window, fused: &Fused, y: &mut MapMut) {
     fused.check([window.batch, x.channels()], [y.positions(), y.channels()]);
     match &weight.0 {
         Packed::Direct(weight) => direct::forward(isa, x, weight, window, fused, y),

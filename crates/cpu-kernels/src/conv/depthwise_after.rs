@@ -234,12 +234,12 @@ impl Task<'_> {
     ) {
         let DepthwiseAfter { depthwise: weight, depthwise_finish: finish, taps, .. } = self.weight;
         let weight = &weight[columns.start * taps..columns.end * taps];
-        let epilogue = depthwise::Epilogue {
-            bias: Some(&finish.bias[columns.clone()]),
-            activation: finish.activation,
-        };
+        let epilogue =
+            depthwise::Epilogue { bias: Some(&finish.bias[columns.clone()]), activation: finish.activation };
         // SAFETY: passed on to the caller.
-        unsafe { depthwise::forward_rows(self.isa, map, read.start, weight, self.second, &epilogue, rows, y) };
+        unsafe {
+            depthwise::forward_rows(self.isa, map, read.start, weight, self.second, &epilogue, rows, y)
+        };
     }
 
     /// Adds up the sums of an image's bands, in order, and divides by the positions.

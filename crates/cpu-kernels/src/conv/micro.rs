@@ -197,8 +197,7 @@ static PORTABLE: MicroKernels = micro_kernels!(Four, [1 2 4; 6], [1 2 3 4 5 6]);
 #[cfg(target_arch = "x86_64")]
 static AVX2: MicroKernels = micro_kernels!(__m256, [1 2 4; 6], [1 2 3 4 5 6], "avx2,fma");
 #[cfg(target_arch = "x86_64")]
-static AVX512: MicroKernels =
-    micro_kernels!(__m512, [1 2 4 8; 12], [1 2 3 4 5 6 7 8 9 10 11 12], "avx512f");
+static AVX512: MicroKernels = micro_kernels!(__m512, [1 2 4 8; 12], [1 2 3 4 5 6 7 8 9 10 11 12], "avx512f");
 /// The panels of AVX-512 on every CPU.
 #[cfg(test)]
 pub(super) static WIDE: MicroKernels = micro_kernels!(Lanes<16, false>, [1; 3], [1 2 3]);
@@ -245,9 +244,9 @@ unsafe fn pointwise<S: Vector, const M: usize, const V: usize>(task: &Pointwise)
                 let mut sums = start::<S, M, V>(task.start.at(first), out, columns);
                 add_products::<S, M, V>(rows, task.channels, weight, &mut sums);
                 weight = weight.add(task.channels * width);
-                let residual = task.residual.map(|(start, stride)| {
-                    move |m: usize| start.add((block * M + m) * stride + first)
-                });
+                let residual = task
+                    .residual
+                    .map(|(start, stride)| move |m: usize| start.add((block * M + m) * stride + first));
                 finish::<S, M, V>(sums, task.activation, residual, out, columns);
             }
         }

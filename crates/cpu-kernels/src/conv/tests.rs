@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::micro::{MicroKernels, WIDE, micro_kernels};
 use super::algorithm::Packed;
+use super::micro::{MicroKernels, WIDE, micro_kernels};
 use super::*;
 use crate::test_maps::{TestMap, assert_close, to_f64, values};
 use crate::test_windows::windows;

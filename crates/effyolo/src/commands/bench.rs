@@ -11,8 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use yolo_train::{
     ClassificationObjective, CpuClassifierNetwork, CpuNetwork, DetectionObjective, ImageBatch,
-    InitialWeights, Learner,
-    Objective, Rates, SoftTargets, Targets, Trainable, initial_params, step_stream,
+    InitialWeights, Learner, Objective, Rates, SoftTargets, Targets, Trainable, initial_params, step_stream,
 };
 
 /// Runs before the first that counts.

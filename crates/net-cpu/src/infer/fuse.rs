@@ -276,8 +276,11 @@ impl Fuser<'_> {
             panic!("`{}` is not a batch norm", self.graph.node(id).name)
         };
         let [gamma, beta, mean, var] = [gamma, beta, mean, var].map(|param| self.weights.values(param));
-        let scale: Vec<f32> =
-            gamma.iter().zip(var.iter()).map(|(g, v)| (*g as f64 / (*v as f64 + eps).sqrt()) as f32).collect();
+        let scale: Vec<f32> = gamma
+            .iter()
+            .zip(var.iter())
+            .map(|(g, v)| (*g as f64 / (*v as f64 + eps).sqrt()) as f32)
+            .collect();
         let shift =
             (0..scale.len()).map(|c| (beta[c] as f64 - mean[c] as f64 * scale[c] as f64) as f32).collect();
         (scale, shift)

@@ -2,11 +2,11 @@ use super::InferModel;
 use super::fuse::{Kind, Step};
 use crate::memory::{self, Life};
 use crate::{Images, NetError};
+use cpu_kernels::conv::depthwise_after;
 use cpu_kernels::{
     Arena, MapMut, MapRef, Region, Window, activation, conv, convert, decode, depthwise, elementwise, gate,
     norm, parallel, pool, upsample,
 };
-use cpu_kernels::conv::depthwise_after;
 use net_graph::{Conv, NodeId, Padding, Shape};
 use std::sync::Arc;
 

@@ -111,8 +111,7 @@ impl TrainPlan {
                 match self.state.packed.get_mut(&id).expect("every convolution is packed") {
                     Packed::Dense { forward, .. } => {
                         forward.repack(params.values(weight));
-                        let epilogue =
-                            conv::Fused { bias, ..conv::Fused::NONE };
+                        let epilogue = conv::Fused { bias, ..conv::Fused::NONE };
                         conv::forward(isa, x, forward, &window, &epilogue, &mut y);
                     }
                     Packed::Depthwise(packed) => {

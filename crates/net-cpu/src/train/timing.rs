@@ -5,8 +5,8 @@ use super::TrainPlan;
 use super::compile::{Backward, Forward, Into};
 use crate::steps::{bytes, covered, kind, macs, param_values};
 use crate::{Images, NetError, Params, Pass, StepInfo};
-use net_graph::{NodeId, Op};
 use cpu_kernels::parallel;
+use net_graph::{NodeId, Op};
 use std::time::{Duration, Instant};
 
 impl TrainPlan {

@@ -270,7 +270,9 @@ impl RowsTimesPanels<'_> {
         for panel in panels {
             let columns = self.panels.columns(panel..panel + 1);
             for (out, &position) in out.iter_mut().zip(outputs) {
-                *out = output.as_mut_ptr().wrapping_add(position * output.stride() + columns.start - self.first_column);
+                *out = output
+                    .as_mut_ptr()
+                    .wrapping_add(position * output.stride() + columns.start - self.first_column);
             }
             if let Some(residual) = self.residual {
                 for (added, &position) in added.iter_mut().zip(outputs) {

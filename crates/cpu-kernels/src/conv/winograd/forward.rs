@@ -3,10 +3,10 @@
 use std::cell::Cell;
 use std::ops::Range;
 
+use super::POINTS;
 use super::pack::Weight;
 use super::points::{Finish, FromInputs, Points, ToOutputs, panels_a_block, tiles_a_block};
 use super::tiles::Tiles;
-use super::POINTS;
 use crate::conv::micro::{MAX_ROWS, Product, Start};
 use crate::conv::{Fused, scratch};
 use crate::map::Arena;

@@ -45,7 +45,16 @@ impl Weight {
         parallel::run_on_chunks(&mut self.data, chunk, |panel, to| {
             let (start, width) = (panels.start(panel), panels.width(panel));
             let columns = panels.columns(panel..panel + 1).len();
-            let task = PackPanel { weight: weight_oihw, panels: &panels, start, columns, width, channels, flipped, to };
+            let task = PackPanel {
+                weight: weight_oihw,
+                panels: &panels,
+                start,
+                columns,
+                width,
+                channels,
+                flipped,
+                to,
+            };
             // SAFETY: the kernel works on slices alone.
             unsafe { run_kernel(isa, task) }
         });

@@ -46,7 +46,11 @@ impl Points {
     }
 
     /// Lays out the points of `tiles` tiles with rows of each of `widths` in an arena that grows as needed.
-    pub(super) fn lay_out<const N: usize>(arena: &mut Arena, tiles: usize, widths: [usize; N]) -> [Points; N] {
+    pub(super) fn lay_out<const N: usize>(
+        arena: &mut Arena,
+        tiles: usize,
+        widths: [usize; N],
+    ) -> [Points; N] {
         let lens = widths.map(|width| POINTS * Points::step(tiles, width));
         let total = lens.iter().sum();
         if arena.len() < total {
