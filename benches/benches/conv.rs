@@ -125,7 +125,7 @@ fn forwards(c: &mut Criterion) {
                 y.into_iter().map(|y| plain_activation::activate(activation, y)).collect()
             },
             |case, y| {
-                let epilogue = Fused { bias: None, activation, residual: None };
+                let epilogue = Fused { activation, ..Fused::NONE };
                 let mut y = MapMut::dense(y, case.shape.outputs);
                 forward(Isa::best(), case.x(), &case.packed, &case.window, &epilogue, &mut y);
             },
