@@ -1,7 +1,7 @@
 //! The operations of AutoAugment and RandAugment, each on a picture of bytes.
 //!
 //! They do what the Python Imaging Library does: integer tables, blends cut to whole numbers, nearest neighbours about
-//! pixel centres. What comes in from outside is grey ([`EMPTY`]).
+//! pixel centres. What comes in from outside is grey.
 
 use detect_data::RgbImage;
 

@@ -97,7 +97,7 @@ fn frame(image: &mut RgbImage, xyxy: &Xyxy, line: isize, colour: Colour) {
     fill(image, x2 - line, y1, x2, y2, colour);
 }
 
-/// Width and height of a character of [`write`] in pixels.
+/// Width and height of a character of [`write()`] in pixels.
 pub(crate) fn character_size() -> Size {
     let font = RasterHeight::Size16;
     Size { height: font.val(), width: get_raster_width(FontWeight::Regular, font) }
