@@ -1,16 +1,17 @@
-//! A convolution whose result only a depthwise convolution reads: the result is never whole in memory.
+//! A convolution whose result only a depthwise convolution reads.
 //!
-//! Some rows of one panel of channels are computed into a buffer that stays in the cache, the depthwise convolution
-//! reads them there, and so on band after band ("depth first"). Rows at the border of two bands are computed twice.
+//! [`forward_in_bands`] never has the result whole in memory. Some rows of one panel of channels are computed into a buffer that stays in the cache, the depthwise convolution
+//! reads them there, and so on band after band ("depth first"). Rows at the border of two bands are computed twice, so
+//! that it pays only for maps that no cache holds; [`forward_whole`] is for the others.
 
 use std::cell::Cell;
 use std::ops::Range;
 
 use super::direct::{self, RowsTimesPanels};
-use super::scratch;
+use super::{Fused, scratch};
 use crate::map::Arena;
 use crate::vector::{Kernel, Level, PerVector, Vector, over_channels, run_kernel};
-use crate::{Activation, Isa, MapMut, MapRef, Region, Window, depthwise, parallel};
+use crate::{Activation, Isa, MapMut, MapRef, Region, Window, depthwise, parallel, pool};
 
 /// Values of the rows of a band that are kept in the second-level cache: those that are read and those between the two
 /// convolutions.
@@ -33,8 +34,10 @@ pub struct Finish {
 pub struct DepthwiseAfter {
     conv: direct::Weight,
     conv_finish: Finish,
-    /// `[panel][tap][channel of the panel]`.
+    /// `[tap][channel]`.
     depthwise: Vec<f32>,
+    /// `[panel][tap][channel of the panel]`.
+    depthwise_by_panel: Vec<f32>,
     depthwise_finish: Finish,
     taps: usize,
 }
@@ -61,13 +64,15 @@ impl DepthwiseAfter {
             assert_eq!(finish.bias.len(), channels, "one bias value a channel");
         }
         let mut depthwise = vec![0.0; depthwise_weight.len()];
+        depthwise::pack(depthwise_weight, channels, depthwise_kernel, &mut depthwise);
+        let mut depthwise_by_panel = vec![0.0; depthwise_weight.len()];
         for panel in 0..conv.panels.count() {
             let columns = conv.panels.columns(panel..panel + 1);
             let values = columns.start * taps..columns.end * taps;
-            let packed = &mut depthwise[values.clone()];
+            let packed = &mut depthwise_by_panel[values.clone()];
             depthwise::pack(&depthwise_weight[values], columns.len(), depthwise_kernel, packed);
         }
-        DepthwiseAfter { conv, conv_finish, depthwise, depthwise_finish, taps }
+        DepthwiseAfter { conv, conv_finish, depthwise, depthwise_by_panel, depthwise_finish, taps }
     }
 }
 
@@ -77,7 +82,7 @@ impl DepthwiseAfter {
 ///
 /// # Panics
 /// When the sizes of the maps, the weights and the windows do not fit.
-pub fn forward(
+pub fn forward_in_bands(
     isa: Isa,
     x: MapRef,
     weight: &DepthwiseAfter,
@@ -110,6 +115,34 @@ pub fn forward(
             task.average(sums.as_ref(), pooled);
         }
     });
+}
+
+/// [`forward_in_bands`] in two passes, by way of a map `between` of all positions of the convolution's result.
+///
+/// # Panics
+/// As there.
+pub fn forward_whole(
+    isa: Isa,
+    x: MapRef,
+    weight: &DepthwiseAfter,
+    windows: [&Window; 2],
+    between: &mut MapMut,
+    y: &mut MapMut,
+    pooled: Option<&mut MapMut>,
+) {
+    let DepthwiseAfter { conv, conv_finish, depthwise, depthwise_finish, .. } = weight;
+    let [first, second] = windows;
+    let fused =
+        Fused { bias: Some(&conv_finish.bias), activation: conv_finish.activation, ..Fused::NONE };
+    direct::forward(isa, x, conv, first, &fused, between);
+    let epilogue = depthwise::Epilogue {
+        bias: Some(&depthwise_finish.bias),
+        activation: depthwise_finish.activation,
+    };
+    depthwise::forward(isa, between.as_ref(), depthwise, second, &epilogue, y);
+    if let Some(pooled) = pooled {
+        pool::global_avg_pool(isa, y.as_ref(), second.batch, pooled);
+    }
 }
 
 thread_local! {
@@ -232,7 +265,7 @@ impl Task<'_> {
         columns: &Range<usize>,
         y: &MapMut,
     ) {
-        let DepthwiseAfter { depthwise: weight, depthwise_finish: finish, taps, .. } = self.weight;
+        let DepthwiseAfter { depthwise_by_panel: weight, depthwise_finish: finish, taps, .. } = self.weight;
         let weight = &weight[columns.start * taps..columns.end * taps];
         let epilogue =
             depthwise::Epilogue { bias: Some(&finish.bias[columns.clone()]), activation: finish.activation };

@@ -5,6 +5,7 @@
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{__m256, __m512};
+use std::hint::black_box;
 
 use crate::activation::{Activation, activate_vector, for_constant};
 #[cfg(test)]
@@ -236,7 +237,8 @@ unsafe fn pointwise<S: Vector, const M: usize, const V: usize>(task: &Pointwise)
     // SAFETY: the caller vouches for the instruction set and for all addresses.
     unsafe {
         for block in 0..task.blocks {
-            let rows = std::array::from_fn(|m| task.x.0.add((block * M + m) * task.x.1));
+            // Hidden from the compiler, which would add up strides in the inner loop instead of keeping the addresses.
+            let rows: [_; M] = black_box(std::array::from_fn(|m| task.x.0.add((block * M + m) * task.x.1)));
             let mut weight = task.panel;
             for first in (0..task.columns).step_by(width) {
                 let columns = width.min(task.columns - first);

@@ -33,7 +33,7 @@ pub(crate) enum Kind {
         activation: Activation,
         gated: bool,
     },
-    /// `act(depthwise(act(conv(x) + bias)) + bias)`; `between` is the node whose value is never whole in memory.
+    /// `act(depthwise(act(conv(x) + bias)) + bias)`; nobody else reads the value of `between`, the convolution.
     ConvDepthwise {
         conv: Conv,
         depthwise: Conv,

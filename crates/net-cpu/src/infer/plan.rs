@@ -4,7 +4,7 @@ use crate::memory::{self, Life};
 use crate::{Images, NetError};
 use cpu_kernels::conv::depthwise_after;
 use cpu_kernels::{
-    Arena, MapMut, MapRef, Region, Window, activation, conv, convert, decode, depthwise, elementwise, gate,
+    Arena, MapRef, Region, Window, activation, conv, convert, decode, depthwise, elementwise, gate,
     norm, parallel, pool, upsample,
 };
 use net_graph::{Conv, NodeId, Padding, Shape};
@@ -109,10 +109,8 @@ impl InferPlan {
         // Values that a kernel does not read are lent in place of those that there are none of.
         let read = |index: usize| step.inputs.get(index).map_or(x_region, |id| self.regions[id.0]);
         let reads = [x_region, read(1), read(2)];
-        if let Some(pooled) = step.pooled {
-            let pooled = self.regions[pooled.0];
-            let ([x], [mut y, mut pooled]) = self.arena.borrow([x_region], [y_region, pooled]);
-            return self.model.conv_depthwise(step, &self.shapes, x, &mut y, Some(&mut pooled));
+        if let Kind::ConvDepthwise { .. } = step.kind {
+            return self.conv_depthwise(step);
         }
         let ([x, second, third], [mut y]) = self.arena.borrow(reads, [y_region]);
         match &step.kind {
@@ -126,7 +124,6 @@ impl InferPlan {
                 };
                 conv::forward(isa, x, weight, &window(*conv, x_shape, y_shape), &fused, &mut y);
             }
-            Kind::ConvDepthwise { .. } => self.model.conv_depthwise(step, &self.shapes, x, &mut y, None),
             Kind::Depthwise { conv, weight, bias, activation } => {
                 let epilogue = depthwise::Epilogue { bias: Some(bias), activation: *activation };
                 depthwise::forward(isa, x, weight, &window(*conv, x_shape, y_shape), &epilogue, &mut y);
@@ -145,6 +142,27 @@ impl InferPlan {
                 upsample::forward(isa, x, x_shape.batch, x_shape.height, x_shape.width, *factor, &mut y);
             }
             other => unreachable!("{other:?} has a way of its own"),
+        }
+    }
+
+    fn conv_depthwise(&mut self, step: &Step) {
+        let Kind::ConvDepthwise { conv, depthwise, between, weight } = &step.kind else {
+            unreachable!("the caller has looked")
+        };
+        let isa = self.model.isa;
+        let [x_shape, shape, y_shape] = [step.inputs[0], *between, step.result].map(|id| self.shapes[id.0]);
+        let windows = [&window(*conv, x_shape, shape), &window(*depthwise, shape, y_shape)];
+        let nowhere = Region::dense(0, 0, 0);
+        let between = if is_depth_first(shape) { nowhere } else { self.regions[between.0] };
+        let pooled = step.pooled.map_or(nowhere, |id| self.regions[id.0]);
+        let writes = [between, self.regions[step.result.0], pooled];
+        let ([x], [mut between, mut y, mut pooled]) =
+            self.arena.borrow([self.regions[step.inputs[0].0]], writes);
+        let pooled = step.pooled.is_some().then_some(&mut pooled);
+        if is_depth_first(shape) {
+            depthwise_after::forward_in_bands(isa, x, weight, windows, &mut y, pooled);
+        } else {
+            depthwise_after::forward_whole(isa, x, weight, windows, &mut between, &mut y, pooled);
         }
     }
 
@@ -183,24 +201,6 @@ impl InferPlan {
     }
 }
 
-impl InferModel {
-    fn conv_depthwise(
-        &self,
-        step: &Step,
-        shapes: &[Shape],
-        x: MapRef<'_>,
-        y: &mut MapMut<'_>,
-        pooled: Option<&mut MapMut<'_>>,
-    ) {
-        let Kind::ConvDepthwise { conv, depthwise, between, weight } = &step.kind else {
-            unreachable!("only a depthwise convolution has its mean computed along")
-        };
-        let [x_shape, between, y_shape] = [step.inputs[0], *between, step.result].map(|id| shapes[id.0]);
-        let windows = [&window(*conv, x_shape, between), &window(*depthwise, between, y_shape)];
-        depthwise_after::forward(self.isa, x, weight, windows, y, pooled);
-    }
-}
-
 /// The window of a convolution between two shapes.
 pub(crate) fn window(conv: Conv, x: Shape, y: Shape) -> Window {
     let before =
@@ -223,12 +223,25 @@ pub(crate) fn pool_window(kernel: usize, stride: usize, x: Shape, y: Shape) -> W
     window(Conv { kernel, stride, padding: Padding::Symmetric, groups: 1 }, x, y)
 }
 
+/// Values of a map from which on it is not written whole if that can be avoided: more than caches hold.
+const DEPTH_FIRST_VALUES: usize = 2 << 20;
+
+/// True if the map between a convolution and a depthwise convolution is computed band by band.
+fn is_depth_first(between: Shape) -> bool {
+    between.len() >= DEPTH_FIRST_VALUES
+}
+
 /// When the memory of each node that owns some is in use.
 fn lives(model: &InferModel, shapes: &[Shape]) -> Vec<Life> {
     let mut lives: Vec<Life> = shapes.iter().map(|shape| Life::new(shape.len())).collect();
     for (time, step) in model.steps.iter().enumerate() {
         for id in step.inputs.iter().chain([&step.result]).chain(&step.pooled) {
             lives[model.placement.root(*id).0.0].at(time);
+        }
+        if let Kind::ConvDepthwise { between, .. } = step.kind
+            && !is_depth_first(shapes[between.0])
+        {
+            lives[between.0].at(time);
         }
     }
     model.outputs.iter().for_each(|id| lives[model.placement.root(*id).0.0].at(model.steps.len()));
