@@ -91,13 +91,27 @@ pub fn forward_in_bands(
     pooled: Option<&mut MapMut>,
 ) {
     let [first, second] = windows;
+    by_rows(isa, x, weight, windows, band_rows(weight, first, second), y, pooled);
+}
+
+/// [`forward_in_bands`] of so many rows.
+pub(super) fn by_rows(
+    isa: Isa,
+    x: MapRef,
+    weight: &DepthwiseAfter,
+    windows: [&Window; 2],
+    rows: usize,
+    y: &mut MapMut,
+    pooled: Option<&mut MapMut>,
+) {
+    let [first, second] = windows;
     assert_eq!([y.channels(), x.channels(), first.kernel], weight.conv.sizes(), "channels, kernel");
     assert_eq!(second.kernel * second.kernel, weight.taps, "taps of the depthwise convolution");
     assert_eq!([x.positions(), y.positions()], [first.in_positions(), second.out_positions()], "positions");
     let between = [first.batch, first.out_height, first.out_width];
     assert_eq!(between, [second.batch, second.in_height, second.in_width], "the map between");
 
-    let task = Task { isa, x, weight, first, second, rows: band_rows(weight, first, second), y };
+    let task = Task { isa, x, weight, first, second, rows, y };
     let bands = second.batch * task.bands();
     let sums = if pooled.is_some() { bands * y.channels() } else { 0 };
     scratch::with(&SUMS, |buffer: &mut Vec<f32>| {
@@ -132,13 +146,10 @@ pub fn forward_whole(
 ) {
     let DepthwiseAfter { conv, conv_finish, depthwise, depthwise_finish, .. } = weight;
     let [first, second] = windows;
-    let fused =
-        Fused { bias: Some(&conv_finish.bias), activation: conv_finish.activation, ..Fused::NONE };
+    let fused = Fused { bias: Some(&conv_finish.bias), activation: conv_finish.activation, ..Fused::NONE };
     direct::forward(isa, x, conv, first, &fused, between);
-    let epilogue = depthwise::Epilogue {
-        bias: Some(&depthwise_finish.bias),
-        activation: depthwise_finish.activation,
-    };
+    let epilogue =
+        depthwise::Epilogue { bias: Some(&depthwise_finish.bias), activation: depthwise_finish.activation };
     depthwise::forward(isa, between.as_ref(), depthwise, second, &epilogue, y);
     if let Some(pooled) = pooled {
         pool::global_avg_pool(isa, y.as_ref(), second.batch, pooled);

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::algorithm::Packed;
+use super::depthwise_after::{DepthwiseAfter, Finish};
 use super::micro::{MicroKernels, WIDE, micro_kernels};
 use super::*;
 use crate::test_maps::{TestMap, assert_close, to_f64, values};
@@ -15,7 +16,7 @@ const BOUND: f64 = 1e-6;
 /// The same for sums by minimal filtering.
 const MINIMAL_BOUND: f64 = 4e-6;
 
-const KERNELS: &[usize] = &[1, 1, 2, 3, 3, 3, 5, 7];
+const KERNELS: &[usize] = &[1, 1, 1, 2, 3, 3, 3, 5, 7];
 
 /// The algorithms; the plain one for every case, minimal filtering where it can run.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -134,14 +135,20 @@ proptest! {
         ]),
         with_bias in any::<bool>(),
         with_residual in any::<bool>(),
+        with_gate in any::<bool>(),
     ) {
         let Case { window, outputs, inputs, gaps, threads, seed } = case;
         let (x, weight) = (case.x(), case.weight());
+        let gate = (with_gate && window.is_pointwise()).then(|| values(window.batch * inputs, 1.0, seed ^ 8));
+        let gated: Vec<f32> = x.iter().enumerate().map(|(index, x)| {
+            let image = index / (window.in_height * window.in_width * inputs);
+            x * gate.as_ref().map_or(1.0, |gate| gate[image * inputs + index % inputs])
+        }).collect();
         let bias = values(outputs, 1.0, seed ^ 4);
         let residual = case.y();
         let sums = |x: &[f64], weight: &[f64]| reference::conv::forward(x, weight, &window, case.channels());
-        let magnitude = magnitude(&x, &weight, sums);
-        let mut expected = sums(&to_f64(&x), &to_f64(&weight));
+        let magnitude = magnitude(&gated, &weight, sums);
+        let mut expected = sums(&to_f64(&gated), &to_f64(&weight));
         if with_bias {
             expected.chunks_exact_mut(outputs).for_each(|row| add(row, &bias));
         }
@@ -153,7 +160,7 @@ proptest! {
         let x = TestMap::new(&x, inputs, gaps[0]);
         let residual = TestMap::new(&residual, outputs, gaps[0]);
         let fused = Fused {
-            gate: None,
+            gate: gate.as_ref().map(|gate| MapRef::dense(gate, inputs)),
             bias: with_bias.then_some(&bias[..]),
             activation,
             residual: with_residual.then(|| residual.map()),
@@ -230,6 +237,70 @@ proptest! {
                 });
                 let context = format!("{algorithm:?} on {}", isa.name());
                 assert_close(&dw, &expected, algorithm.tolerance(magnitude), &context);
+            }
+        }
+    }
+
+    #[test]
+    fn depthwise_after_equals_reference(
+        case in case(),
+        next in (prop::sample::select(vec![2usize, 3, 5]), 1usize..3, 0usize..3, 0usize..3),
+        activation in prop::sample::select(vec![Activation::Identity, Activation::Silu]),
+        rows in 1usize..9,
+    ) {
+        let Case { window: first, outputs: channels, inputs, gaps, threads, seed } = case;
+        let (kernel, stride, pad_top, pad_left) = next;
+        let size = |len: usize, pad: usize| (len + 2 * pad).saturating_sub(kernel) / stride + 1;
+        let second = Window {
+            batch: first.batch,
+            in_height: first.out_height,
+            in_width: first.out_width,
+            out_height: size(first.out_height, pad_top),
+            out_width: size(first.out_width, pad_left),
+            kernel,
+            stride,
+            pad_top,
+            pad_left,
+        };
+        let (x, weight) = (case.x(), case.weight());
+        let depthwise = values(channels * kernel * kernel, 1.0, seed ^ 4);
+        let bias = values(channels, 1.0, seed ^ 8);
+        let finish = || Finish { bias: bias.clone(), activation };
+        let act = |mut y: Vec<f64>| {
+            y.chunks_exact_mut(channels).for_each(|row| add(row, &bias));
+            y.iter_mut().for_each(|y| *y = reference::activation::activate(activation, *y));
+            y
+        };
+        let between = act(reference::conv::forward(&to_f64(&x), &to_f64(&weight), &first, case.channels()));
+        let expected = act(reference::depthwise::forward(&between, &to_f64(&depthwise), channels, &second));
+        let area = second.out_height * second.out_width;
+        let mean = |image: &[f64]| -> Vec<f64> {
+            (0..channels).map(|c| image.chunks_exact(channels).map(|row| row[c]).sum::<f64>() / area as f64).collect()
+        };
+        let means: Vec<f64> = expected.chunks_exact(area * channels).flat_map(mean).collect();
+        let size = |values: &[f64]| values.iter().fold(1.0, |max, value: &f64| value.abs().max(max));
+        let tolerance = 1e-5 * size(&between).max(size(&expected)) * first.kernel as f64;
+
+        let x = TestMap::new(&x, inputs, gaps[0]);
+        for &isa in Isa::available() {
+            let sizes = [channels, inputs, first.kernel];
+            let packed = DepthwiseAfter::new(isa, &weight, sizes, finish(), &depthwise, kernel, finish());
+            let empty = |len: usize, gap| TestMap::new(&vec![f32::NAN; len], channels, gap);
+            for in_bands in [true, false] {
+                let (mut y, mut pooled) = (empty(expected.len(), gaps[1]), empty(means.len(), gaps[0]));
+                let mut whole = empty(between.len(), gaps[0]);
+                let (mut y_map, mut pooled_map) = (y.map_mut(), pooled.map_mut());
+                let windows = [&first, &second];
+                in_pool(threads, || if in_bands {
+                    let pooled = Some(&mut pooled_map);
+                    depthwise_after::by_rows(isa, x.map(), &packed, windows, rows, &mut y_map, pooled)
+                } else {
+                    let (whole, pooled) = (&mut whole.map_mut(), Some(&mut pooled_map));
+                    depthwise_after::forward_whole(isa, x.map(), &packed, windows, whole, &mut y_map, pooled)
+                });
+                let context = format!("in bands: {in_bands}, on {}", isa.name());
+                y.assert_close(&expected, tolerance, &context);
+                pooled.assert_close(&means, tolerance, &context);
             }
         }
     }

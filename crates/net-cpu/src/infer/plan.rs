@@ -4,8 +4,8 @@ use crate::memory::{self, Life};
 use crate::{Images, NetError};
 use cpu_kernels::conv::depthwise_after;
 use cpu_kernels::{
-    Arena, MapRef, Region, Window, activation, conv, convert, decode, depthwise, elementwise, gate,
-    norm, parallel, pool, upsample,
+    Arena, MapRef, Region, Window, activation, conv, convert, decode, depthwise, elementwise, gate, norm,
+    parallel, pool, upsample,
 };
 use net_graph::{Conv, NodeId, Padding, Shape};
 use std::sync::Arc;
