@@ -56,8 +56,9 @@ unsafe fn exp_vector<V: Vector>(x: V) -> V {
         let [c2, c3, c4, c5, c6] = POLYNOMIAL.map(|c| V::splat(c));
         let r_2 = r.mul(r);
         let (low, high) = (c3.mul_add(r, c2), c6.mul_add(r_2, c5.mul_add(r, c4)));
-        let e_r = high.mul_add(r_2, low).mul_add(r_2, r).add(V::splat(1.0));
-        e_r.mul(shifted.two_to_low_bits())
+        let e_r_minus_1 = high.mul_add(r_2, low).mul_add(r_2, r);
+        let scale = shifted.two_to_low_bits();
+        e_r_minus_1.mul_add(scale, scale)
     }
 }
 

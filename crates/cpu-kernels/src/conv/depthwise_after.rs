@@ -20,6 +20,9 @@ const BAND_VALUES: usize = 80 * 1024;
 /// Parts for every thread, so that a thread that starts late can leave parts to others.
 const PARTS_A_THREAD: usize = 4;
 
+/// Sums that are computed side by side.
+const SUMS_AT_ONCE: usize = 4;
+
 /// Bias and activation of a convolution.
 #[derive(Debug, Clone)]
 pub struct Finish {
@@ -323,10 +326,19 @@ impl PerVector for Sum<'_> {
         // SAFETY: the caller's promise; the rows exist.
         unsafe {
             let x = self.x.as_ptr().add(channel);
-            let mut sum = V::splat(0.0);
-            for position in 0..self.x.positions() {
-                sum = sum.add(V::load(x.add(position * self.x.stride())));
+            let at = |position: usize| V::load(x.add(position * self.x.stride()));
+            // Several sums, so that one addition need not wait for the other.
+            let mut sums = [V::splat(0.0); SUMS_AT_ONCE];
+            let whole = self.x.positions() / SUMS_AT_ONCE * SUMS_AT_ONCE;
+            for position in (0..whole).step_by(SUMS_AT_ONCE) {
+                for (index, sum) in sums.iter_mut().enumerate() {
+                    *sum = sum.add(at(position + index));
+                }
             }
+            for position in whole..self.x.positions() {
+                sums[0] = sums[0].add(at(position));
+            }
+            let sum = sums.into_iter().reduce(|a, b| a.add(b)).expect("at least one sum");
             sum.store(self.to.as_mut_ptr().add(channel));
         }
     }

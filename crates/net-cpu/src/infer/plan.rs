@@ -153,13 +153,13 @@ impl InferPlan {
         let [x_shape, shape, y_shape] = [step.inputs[0], *between, step.result].map(|id| self.shapes[id.0]);
         let windows = [&window(*conv, x_shape, shape), &window(*depthwise, shape, y_shape)];
         let nowhere = Region::dense(0, 0, 0);
-        let between = if is_depth_first(shape) { nowhere } else { self.regions[between.0] };
+        let between = if is_depth_first(*conv, shape) { nowhere } else { self.regions[between.0] };
         let pooled = step.pooled.map_or(nowhere, |id| self.regions[id.0]);
         let writes = [between, self.regions[step.result.0], pooled];
         let ([x], [mut between, mut y, mut pooled]) =
             self.arena.borrow([self.regions[step.inputs[0].0]], writes);
         let pooled = step.pooled.is_some().then_some(&mut pooled);
-        if is_depth_first(shape) {
+        if is_depth_first(*conv, shape) {
             depthwise_after::forward_in_bands(isa, x, weight, windows, &mut y, pooled);
         } else {
             depthwise_after::forward_whole(isa, x, weight, windows, &mut between, &mut y, pooled);
@@ -226,9 +226,10 @@ pub(crate) fn pool_window(kernel: usize, stride: usize, x: Shape, y: Shape) -> W
 /// Values of a map from which on it is not written whole if that can be avoided: more than caches hold.
 const DEPTH_FIRST_VALUES: usize = 2 << 20;
 
-/// True if the map between a convolution and a depthwise convolution is computed band by band.
-fn is_depth_first(between: Shape) -> bool {
-    between.len() >= DEPTH_FIRST_VALUES
+/// True if the map between a convolution and a depthwise convolution is computed band by band. A convolution of several
+/// taps would have to find its inputs again for every band and panel of channels.
+fn is_depth_first(conv: Conv, between: Shape) -> bool {
+    conv.kernel == 1 && between.len() >= DEPTH_FIRST_VALUES
 }
 
 /// When the memory of each node that owns some is in use.
@@ -238,8 +239,8 @@ fn lives(model: &InferModel, shapes: &[Shape]) -> Vec<Life> {
         for id in step.inputs.iter().chain([&step.result]).chain(&step.pooled) {
             lives[model.placement.root(*id).0.0].at(time);
         }
-        if let Kind::ConvDepthwise { between, .. } = step.kind
-            && !is_depth_first(shapes[between.0])
+        if let Kind::ConvDepthwise { conv, between, .. } = step.kind
+            && !is_depth_first(conv, shapes[between.0])
         {
             lives[between.0].at(time);
         }
