@@ -80,8 +80,22 @@ fn networks_are_counted_and_timed() {
         let arguments = ["bench", "--model", "model.yaml", "--imgsz", "64", "--batch", "2", "--runs", "2"];
         let report = json(folder, &[&arguments, mode].concat());
         assert!(report["median_ms"].as_f64().unwrap() >= report["min_ms"].as_f64().unwrap());
+        let arguments = ["profile", "--model", "model.yaml", "--imgsz", "64", "--batch", "2", "--runs", "2"];
+        let profile = json(folder, &[&arguments, mode].concat());
+        let sum = |table: &str| {
+            profile[table].as_array().unwrap().iter().map(|row| row["ms"].as_f64().unwrap()).sum::<f64>()
+        };
+        let steps_ms = profile["steps_ms"].as_f64().unwrap();
+        for table in ["steps", "kinds"] {
+            assert!(
+                (sum(table) - steps_ms).abs() <= 1e-6 * steps_ms,
+                "{table}: {} of {steps_ms}",
+                sum(table)
+            );
+        }
     }
     assert!(json(folder, &["info"])["isa"].is_string());
+    assert!(json(folder, &["info", "--peak"])["peak_gflops"]["all_threads"].as_f64().unwrap() > 0.0);
 }
 
 #[test]

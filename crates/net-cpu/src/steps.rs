@@ -16,7 +16,8 @@ pub enum Pass {
 pub struct StepInfo {
     /// Its direction.
     pub pass: Pass,
-    /// Kind of the node that costs most, with the kernel's side for convolutions: `Conv 3x3`.
+    /// Kinds of the nodes that multiply and add, with the kernel's side for convolutions: `Conv 1x1 + DepthwiseConv 3x3`;
+    /// that of the first node where none does.
     pub kind: String,
     /// The nodes; the value (or in backward: the gradient) of the last one is the step's result (argument); a mean over it that is
     /// computed along stands before it.
@@ -52,14 +53,14 @@ pub(crate) fn macs(graph: &Graph, nodes: &[NodeId], shapes: &[Shape]) -> u64 {
     nodes.iter().map(|id| graph.macs(*id, shapes)).sum()
 }
 
-/// Kind of the costliest of some nodes; of the first one where none has multiply-adds.
+/// Kinds of those of some nodes that multiply and add, in order; of the first node where none does.
 pub(crate) fn kind(graph: &Graph, nodes: &[NodeId], shapes: &[Shape]) -> String {
-    // The first of equals: a step begins with what it is named after.
-    let main = nodes.iter().rev().max_by_key(|id| graph.macs(**id, shapes)).expect("a step has nodes");
-    match &graph.node(*main).op {
+    let name = |id: &NodeId| match &graph.node(*id).op {
         op @ Op::Conv2d { conv, .. } => format!("{} {k}x{k}", op.kind(), k = conv.kernel),
         op => op.kind().to_string(),
-    }
+    };
+    let main: Vec<String> = nodes.iter().filter(|id| graph.macs(**id, shapes) > 0).map(name).collect();
+    if main.is_empty() { name(nodes.first().expect("a step has nodes")) } else { main.join(" + ") }
 }
 
 /// Values of the parameters of some nodes.

@@ -4,7 +4,7 @@ use crate::output;
 use anyhow::{Result, ensure};
 use effyolo_config::{Model, ModelSpec, Outputs};
 use net_cpu::{Images, InferModel, Isa, Pass, StepInfo, TrainPlan, flops_per_second};
-use net_graph::{Graph, NodeId};
+use net_graph::{Graph, NodeId, Op};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -208,6 +208,12 @@ fn measure(
     Ok(Measured { steps, totals, times })
 }
 
+/// The node that a step is named after: its convolution, else its first.
+fn main_node<'a>(graph: &Graph, info: &'a StepInfo) -> Option<&'a NodeId> {
+    let is_main = |id: &&NodeId| matches!(graph.node(**id).op, Op::Conv2d { .. } | Op::Linear { .. });
+    info.nodes.iter().find(is_main).or(info.nodes.first())
+}
+
 impl Measured {
     /// A row for every step, the slowest first.
     fn step_rows(&self, graph: &Graph, peak: f64) -> Vec<Step> {
@@ -215,7 +221,7 @@ impl Measured {
         let sum: f64 = seconds.iter().sum();
         let name = |id: &NodeId| graph.node(*id).name.clone();
         let step = |(info, seconds): (&StepInfo, f64)| Step {
-            name: info.nodes.first().map(name).unwrap_or_default(),
+            name: main_node(graph, info).map(name).unwrap_or_default(),
             nodes: info.nodes.iter().map(name).collect(),
             row: row(pass_name(info.pass), &info.kind, 1, seconds, sum, info.macs, info.bytes, peak),
         };
