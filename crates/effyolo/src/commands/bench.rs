@@ -1,7 +1,8 @@
 //! `effyolo bench`: time and memory of a network alone, with random weights.
 
+use crate::commands::workload::{SEED, WARM_UP, Workload, median};
 use crate::output;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use box_geometry::{CxCyWh, Size};
 use effyolo_config::{Model, ModelSpec, Outputs};
 use net_cpu::{Images, InferModel, Isa};
@@ -14,27 +15,13 @@ use yolo_train::{
     InitialWeights, Learner, Objective, Rates, SoftTargets, Targets, Trainable, initial_params, step_stream,
 };
 
-/// Runs before the first that counts.
-const WARM_UP: usize = 2;
 /// Labelled objects of an image in training.
 const OBJECTS: usize = 8;
-/// Values do not change the time; the same ones are used every time.
-const SEED: u64 = 0;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Model configuration.
-    #[arg(long)]
-    model: PathBuf,
-    /// Side of the square image in pixels; the configuration's, unless given.
-    #[arg(long)]
-    imgsz: Option<usize>,
-    /// Images a batch.
-    #[arg(long, default_value_t = 1)]
-    batch: usize,
-    /// Runs that count.
-    #[arg(long, default_value_t = 10)]
-    runs: usize,
+    #[command(flatten)]
+    workload: Workload,
     /// Time a training step (forward, loss, backward, SGD step) instead of inference.
     #[arg(long)]
     train: bool,
@@ -60,9 +47,7 @@ struct Report {
 }
 
 pub(crate) fn run(arguments: &Arguments, threads: usize) -> Result<()> {
-    ensure!(arguments.runs > 0 && arguments.batch > 0, "expected at least one run and one image");
-    let spec = ModelSpec::load(&arguments.model)?;
-    let side = arguments.imgsz.unwrap_or(spec.train.image_size);
+    let (spec, side) = arguments.workload.load()?;
     let times = if arguments.train {
         training_times(&spec, side, arguments)?
     } else {
@@ -70,11 +55,11 @@ pub(crate) fn run(arguments: &Arguments, threads: usize) -> Result<()> {
     };
     let (middle, macs) = (median(&times), macs(&spec, side, arguments)?);
     let report = Report {
-        model: arguments.model.display().to_string(),
+        model: arguments.workload.model.display().to_string(),
         imgsz: side,
-        batch: arguments.batch,
+        batch: arguments.workload.batch,
         threads,
-        runs: arguments.runs,
+        runs: arguments.workload.runs,
         train: arguments.train,
         isa: Isa::best().name(),
         median_ms: middle,
@@ -100,7 +85,7 @@ pub(crate) fn run(arguments: &Arguments, threads: usize) -> Result<()> {
 /// Multiply-adds of a run; a training step has three times those of its forward pass.
 fn macs(spec: &ModelSpec, side: usize, arguments: &Arguments) -> Result<u64> {
     let graph = spec.build(None)?.graph;
-    let forward = graph.cost(&graph.shapes(arguments.batch, side, side)?).macs;
+    let forward = graph.cost(&graph.shapes(arguments.workload.batch, side, side)?).macs;
     Ok(if arguments.train { 3 * forward } else { forward })
 }
 
@@ -110,10 +95,11 @@ fn inference_times(spec: &ModelSpec, side: usize, arguments: &Arguments) -> Resu
     let graph = Arc::new(model.graph);
     let weights = InitialWeights { graph: &graph, seed: SEED };
     let packed = InferModel::new(graph.clone(), &weights, &[prediction], Isa::best())?;
-    let mut plan = packed.plan(arguments.batch, side, side)?;
+    let mut plan = packed.plan(arguments.workload.batch, side, side)?;
     let mut uniform = step_stream(SEED, 0);
-    let images: Vec<f32> = (0..arguments.batch * 3 * side * side).map(|_| uniform() as f32).collect();
-    times(arguments.runs, || Ok(plan.run(Images::Nchw(&images))?))
+    let images: Vec<f32> =
+        (0..arguments.workload.batch * 3 * side * side).map(|_| uniform() as f32).collect();
+    times(arguments.workload.runs, || Ok(plan.run(Images::Nchw(&images))?))
 }
 
 fn training_times(spec: &ModelSpec, side: usize, arguments: &Arguments) -> Result<Vec<f64>> {
@@ -127,13 +113,13 @@ fn training_times(spec: &ModelSpec, side: usize, arguments: &Arguments) -> Resul
     match outputs {
         Outputs::Detector(head) => {
             let objective = DetectionObjective::new(&train, &head)?;
-            let targets = random_targets(arguments.batch, size, head.class_count, &mut uniform)?;
+            let targets = random_targets(arguments.workload.batch, size, head.class_count, &mut uniform)?;
             let network = CpuNetwork::new(graph, head, params, isa);
             step_times(Learner::new(network, objective, &train, &[], isa), size, &targets, arguments)
         }
         Outputs::Classifier { logits } => {
             let classes = spec.classes;
-            let targets = random_classes(arguments.batch, classes, &mut uniform);
+            let targets = random_classes(arguments.workload.batch, classes, &mut uniform);
             let network = CpuClassifierNetwork::new(graph, logits, params, isa);
             let learner = Learner::new(network, ClassificationObjective, &train, &[], isa);
             step_times(learner, size, &targets, arguments)
@@ -148,12 +134,12 @@ fn step_times<N: Trainable, O: Objective<Logits = N::Logits>>(
     arguments: &Arguments,
 ) -> Result<Vec<f64>> {
     let mut uniform = step_stream(SEED, 1);
-    let bytes = arguments.batch * 3 * size.height * size.width;
+    let bytes = arguments.workload.batch * 3 * size.height * size.width;
     let images: Vec<u8> = (0..bytes).map(|_| (uniform() * 256.0) as u8).collect();
     let rates = Rates { lr: 1e-3, bias_lr: 1e-3, momentum: 0.9, accumulate: 1 };
     let mut number = 0..;
-    times(arguments.runs, || {
-        let batch = ImageBatch { images: Images::Rgb8(&images), count: arguments.batch, size };
+    times(arguments.workload.runs, || {
+        let batch = ImageBatch { images: Images::Rgb8(&images), count: arguments.workload.batch, size };
         let number = number.next().context("counting batches")?;
         learner.learn(batch, targets, number, &rates)?;
         Ok(())
@@ -195,28 +181,10 @@ fn times(runs: usize, mut work: impl FnMut() -> Result<()>) -> Result<Vec<f64>> 
     (0..runs).map(timed).collect()
 }
 
-fn median(times: &[f64]) -> f64 {
-    let mut sorted = times.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let middle = sorted.len() / 2;
-    if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 }
-}
-
 /// The most memory that this process held so far, where the system tells.
 fn peak_memory_mb() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
     let kilobytes: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
     Some(kilobytes / 1024.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_median_of_an_even_number_lies_between_the_middle_two() {
-        assert_eq!(median(&[4.0, 1.0, 3.0]), 3.0);
-        assert_eq!(median(&[4.0, 1.0, 3.0, 2.0]), 2.5);
-    }
 }

@@ -1,4 +1,4 @@
-//! One file a command.
+//! One file a command; `workload` is what two of them run.
 
 pub(crate) mod bench;
 pub(crate) mod demo;
@@ -9,3 +9,4 @@ pub(crate) mod summary;
 pub(crate) mod train;
 pub(crate) mod val;
 pub(crate) mod weights;
+pub(crate) mod workload;

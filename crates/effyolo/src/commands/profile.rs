@@ -1,8 +1,9 @@
 //! `effyolo profile`: where a network's time goes, step by step.
 
+use crate::commands::workload::{SEED, WARM_UP, Workload, median};
 use crate::output;
-use anyhow::{Result, ensure};
-use effyolo_config::{Model, ModelSpec, Outputs};
+use anyhow::Result;
+use effyolo_config::{Model, Outputs};
 use net_cpu::{Images, InferModel, Isa, Pass, StepInfo, TrainPlan, flops_per_second};
 use net_graph::{Graph, NodeId, Op};
 use serde::Serialize;
@@ -12,25 +13,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use yolo_train::{InitialWeights, initial_params, step_stream};
 
-/// Runs before the first that counts.
-const WARM_UP: usize = 2;
-/// Values do not change the time; the same ones are used every time.
-const SEED: u64 = 0;
-
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Model configuration.
-    #[arg(long)]
-    model: PathBuf,
-    /// Side of the square image in pixels; the configuration's, unless given.
-    #[arg(long)]
-    imgsz: Option<usize>,
-    /// Images a batch.
-    #[arg(long, default_value_t = 1)]
-    batch: usize,
-    /// Runs that count; of each step the median is shown.
-    #[arg(long, default_value_t = 10)]
-    runs: usize,
+    #[command(flatten)]
+    workload: Workload,
     /// The forward and backward passes of training instead of inference; without loss and optimiser.
     #[arg(long)]
     train: bool,
@@ -93,9 +79,7 @@ struct Step {
 }
 
 pub(crate) fn run(arguments: &Arguments, threads: usize) -> Result<()> {
-    ensure!(arguments.runs > 0 && arguments.batch > 0, "expected at least one run and one image");
-    let spec = ModelSpec::load(&arguments.model)?;
-    let side = arguments.imgsz.unwrap_or(spec.train.image_size);
+    let (spec, side) = arguments.workload.load()?;
     let model = spec.build(None)?;
     let graph = Arc::new(model.graph.clone());
     let outputs = if arguments.train { trained_outputs(&model) } else { vec![model.prediction()] };
@@ -108,16 +92,16 @@ pub(crate) fn run(arguments: &Arguments, threads: usize) -> Result<()> {
     let peak = flops_per_second(isa, threads);
     let steps = measured.step_rows(&graph, peak);
     let steps_ms = steps.iter().map(|step| step.row.ms).sum();
-    let total = median(&measured.totals);
+    let total = median_seconds(measured.totals.iter().copied());
     let macs: u64 = measured.steps.iter().map(|step| step.macs).sum();
     let report = Report {
-        model: arguments.model.display().to_string(),
+        model: arguments.workload.model.display().to_string(),
         imgsz: side,
-        batch: arguments.batch,
+        batch: arguments.workload.batch,
         threads,
         isa: isa.name(),
         train: arguments.train,
-        runs: arguments.runs,
+        runs: arguments.workload.runs,
         total_ms: total * 1e3,
         steps_ms,
         gflops: 2.0 * macs as f64 / total / 1e9,
@@ -151,11 +135,11 @@ fn inference(
     arguments: &Arguments,
 ) -> Result<(Measured, usize)> {
     let packed = InferModel::new(graph.clone(), &InitialWeights { graph, seed: SEED }, outputs, Isa::best())?;
-    let mut plan = packed.plan(arguments.batch, side, side)?;
-    let images = images(arguments.batch, side);
+    let mut plan = packed.plan(arguments.workload.batch, side, side)?;
+    let images = images(arguments.workload.batch, side);
     let steps = plan.steps();
     let run = |times: &mut [Duration]| Ok(plan.run_timed(Images::Rgb8(&images), times)?);
-    let measured = measure(steps, arguments.runs, run)?;
+    let measured = measure(steps, arguments.workload.runs, run)?;
     Ok((measured, plan.arena_bytes()))
 }
 
@@ -166,10 +150,10 @@ fn training(
     arguments: &Arguments,
 ) -> Result<(Measured, usize)> {
     let mut params = initial_params(graph, SEED);
-    let (layout, size) = (params.layout.clone(), (arguments.batch, side, side));
+    let (layout, size) = (params.layout.clone(), (arguments.workload.batch, side, side));
     let mut plan = TrainPlan::new(graph.clone(), layout, outputs, size, Isa::best(), &|_| false)?;
     let mut gradients = vec![0.0; params.trained.len()];
-    let images = images(arguments.batch, side);
+    let images = images(arguments.workload.batch, side);
     let (forward, backward) = (plan.forward_steps(), plan.backward_steps());
     let (border, mut number) = (forward.len(), 0);
     let run = |times: &mut [Duration]| -> Result<()> {
@@ -181,7 +165,7 @@ fn training(
         plan.backward_timed(&params, &mut gradients, backward_times);
         Ok(())
     };
-    let measured = measure([forward, backward].concat(), arguments.runs, run)?;
+    let measured = measure([forward, backward].concat(), arguments.workload.runs, run)?;
     Ok((measured, plan.arena_bytes()))
 }
 
@@ -232,7 +216,7 @@ impl Measured {
 
     /// The median over the runs.
     fn step_seconds(&self, index: usize) -> f64 {
-        median(&self.times.iter().map(|run| run[index]).collect::<Vec<_>>())
+        median_seconds(self.times.iter().map(|run| run[index]))
     }
 }
 
@@ -298,10 +282,8 @@ fn addresses(graph: &Graph, outputs: &[NodeId], steps: &[StepInfo]) -> Vec<Strin
     free.map(|id| graph.node(id).name.clone()).collect()
 }
 
-fn median(times: &[Duration]) -> f64 {
-    let mut sorted: Vec<f64> = times.iter().map(Duration::as_secs_f64).collect();
-    sorted.sort_by(f64::total_cmp);
-    sorted[sorted.len() / 2]
+fn median_seconds(times: impl Iterator<Item = Duration>) -> f64 {
+    median(&times.map(|time| time.as_secs_f64()).collect::<Vec<_>>())
 }
 
 fn print(report: &Report, top: usize) {

@@ -1,6 +1,5 @@
 //! The gradient of the weight.
 
-use std::cell::Cell;
 use std::ops::Range;
 
 use super::points::{FromInputs, FromOutputGradients, Points, tiles_a_block};
@@ -9,8 +8,6 @@ use super::{INPUTS, POINTS, TAPS, transform};
 use crate::conv::micro::{MAX_WIDTH, MicroKernels, Outer};
 use crate::conv::panels::Panels;
 use crate::conv::partial_sums::{self, Cut};
-use crate::conv::scratch;
-use crate::map::Arena;
 use crate::vector::{Kernel, Level, Vector, run_kernel};
 use crate::{Isa, MapMut, MapRef, Window, parallel};
 
@@ -50,10 +47,6 @@ struct WeightGradient<'a> {
     tiles: Tiles,
 }
 
-thread_local! {
-    static POINTS_OF_A_BLOCK: Cell<Arena> = Cell::default();
-}
-
 impl WeightGradient<'_> {
     /// Sums one part of the tiles for one part of the panels into its row of `sums`, which holds
     /// `[panel][point][in channel][out channel of the panel]`.
@@ -66,43 +59,45 @@ impl WeightGradient<'_> {
         let sums = sums.as_mut_ptr().wrapping_add(range * sums.stride());
         let block = tiles_a_block(self.kernels, self.x.channels()).min(MAX_TILES);
         let tiles = parallel::part(self.tiles.len(), cut.positions, 1, range);
-        scratch::with(&POINTS_OF_A_BLOCK, |arena| {
-            for start in tiles.clone().step_by(block) {
-                let tiles = start..(start + block).min(tiles.end);
-                // SAFETY: passed on to the caller.
-                unsafe { self.block(arena, tiles, panels.clone(), sums) };
-            }
-        });
+        for start in tiles.clone().step_by(block) {
+            let tiles = start..(start + block).min(tiles.end);
+            // SAFETY: passed on to the caller.
+            unsafe { self.block(tiles, panels.clone(), sums) };
+        }
     }
 
     /// Adds the products of a block of tiles.
     ///
     /// # Safety
     /// `sums` is a row of all panels, of which nobody else may use the chosen ones meanwhile.
-    unsafe fn block(&self, arena: &mut Arena, range: Range<usize>, chosen: Range<usize>, sums: *mut f32) {
+    unsafe fn block(&self, range: Range<usize>, chosen: Range<usize>, sums: *mut f32) {
         let WeightGradient { isa, x, dy, ref panels, ref tiles, .. } = *self;
         let count = range.len();
         let width = chosen.clone().map(|panel| panels.width(panel)).sum();
-        let [inputs, gradients] = Points::lay_out(arena, count, [x.channels(), width]);
-        // SAFETY: the shapes of the maps were asserted; the points have rows of the channels and of the chosen panels.
-        unsafe {
-            run_kernel(isa, FromInputs { x, tiles, range: range.clone(), points: inputs });
-            let chosen = chosen.clone();
-            run_kernel(isa, FromOutputGradients { dy, tiles, range, panels, chosen, points: gradients });
-        }
-        let mut rows = [std::ptr::null(); MAX_TILES];
-        for point in 0..POINTS {
-            let rows = &mut rows[..count];
-            rows.iter_mut().enumerate().for_each(|(tile, row)| *row = inputs.row(point, tile).cast_const());
-            for panel in chosen.clone() {
-                let of_panel =
-                    FromOutputGradients::row(&gradients, panels, chosen.start, count, panel, point, 0);
-                let before = panels.start(panel) * POINTS + point * panels.width(panel);
-                let sums = sums.wrapping_add(before * x.channels());
-                // SAFETY: the sums have a row of the panel's width for every point and channel.
-                unsafe { self.product(rows, of_panel, panels.width(panel), sums) };
+        Points::lend(count, [x.channels(), width], |[inputs, gradients]| {
+            // SAFETY: the shapes of the maps were asserted; the points have rows of the channels and of the chosen
+            // panels.
+            unsafe {
+                run_kernel(isa, FromInputs { x, tiles, range: range.clone(), points: inputs });
+                let chosen = chosen.clone();
+                run_kernel(isa, FromOutputGradients { dy, tiles, range, panels, chosen, points: gradients });
             }
-        }
+            let mut rows = [std::ptr::null(); MAX_TILES];
+            let rows = &mut rows[..count];
+            for point in 0..POINTS {
+                rows.iter_mut()
+                    .enumerate()
+                    .for_each(|(tile, row)| *row = inputs.row(point, tile).cast_const());
+                for panel in chosen.clone() {
+                    let of_panel =
+                        FromOutputGradients::row(&gradients, panels, chosen.start, count, panel, point, 0);
+                    let before = panels.start(panel) * POINTS + point * panels.width(panel);
+                    let sums = sums.wrapping_add(before * x.channels());
+                    // SAFETY: the sums have a row of the panel's width for every point and channel.
+                    unsafe { self.product(rows, of_panel, panels.width(panel), sums) };
+                }
+            }
+        });
     }
 
     /// Adds the products of one point and panel.

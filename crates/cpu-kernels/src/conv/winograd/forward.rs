@@ -1,15 +1,13 @@
 //! The convolution, and the gradient of its input.
 
-use std::cell::Cell;
 use std::ops::Range;
 
 use super::POINTS;
 use super::pack::Weight;
 use super::points::{Finish, FromInputs, Points, ToOutputs, panels_a_block, tiles_a_block};
 use super::tiles::Tiles;
+use crate::conv::Fused;
 use crate::conv::micro::{MAX_ROWS, Product, Start};
-use crate::conv::{Fused, scratch};
-use crate::map::Arena;
 use crate::vector::run_kernel;
 use crate::{Activation, Isa, MapMut, MapRef, Window, parallel};
 
@@ -49,10 +47,6 @@ struct Convolution<'a> {
     y: &'a MapMut<'a>,
 }
 
-thread_local! {
-    static POINTS_OF_A_BLOCK: Cell<Arena> = Cell::default();
-}
-
 impl Convolution<'_> {
     fn run(&self) {
         let Convolution { isa, x, weight, tiles, .. } = self;
@@ -67,7 +61,7 @@ impl Convolution<'_> {
             let range = parallel::part(tiles.len(), parts, rows, part);
             if !range.is_empty() {
                 // SAFETY: the parts have no tile in common.
-                scratch::with(&POINTS_OF_A_BLOCK, |arena| unsafe { self.block(arena, range) });
+                unsafe { self.block(range) };
             }
         });
     }
@@ -76,29 +70,29 @@ impl Convolution<'_> {
     ///
     /// # Safety
     /// Nobody else may use the outputs of these tiles meanwhile.
-    unsafe fn block(&self, arena: &mut Arena, range: Range<usize>) {
+    unsafe fn block(&self, range: Range<usize>) {
         let Convolution { isa, x, weight, ref tiles, finish, y } = *self;
         let panels = &weight.panels;
         let step = panels_a_block(panels, range.len());
         let width = (step * panels.full_width()).min(panels.total_width());
-        let [inputs, sums] = Points::lay_out(arena, range.len(), [weight.channels, width]);
-        // SAFETY: `run` asserted the shapes of the maps; the points have rows of `channels` values.
-        unsafe { run_kernel(isa, FromInputs { x, tiles, range: range.clone(), points: inputs }) };
-        for first in (0..panels.count()).step_by(step) {
-            let chosen = first..(first + step).min(panels.count());
-            for point in 0..POINTS {
-                for panel in chosen.clone() {
-                    let column = panels.start(panel) - panels.start(first);
-                    // SAFETY: the sums have rows of all chosen panels, and the inputs rows of `channels` values.
-                    unsafe { self.product(&inputs, &sums, range.len(), point, panel, column) };
+        Points::lend(range.len(), [weight.channels, width], |[inputs, sums]| {
+            // SAFETY: `run` asserted the shapes of the maps; the points have rows of `channels` values.
+            unsafe { run_kernel(isa, FromInputs { x, tiles, range: range.clone(), points: inputs }) };
+            for first in (0..panels.count()).step_by(step) {
+                let chosen = first..(first + step).min(panels.count());
+                for point in 0..POINTS {
+                    for panel in chosen.clone() {
+                        let column = panels.start(panel) - panels.start(first);
+                        // SAFETY: the sums have rows of all chosen panels, and the inputs rows of `channels` values.
+                        unsafe { self.product(&inputs, &sums, range.len(), point, panel, column) };
+                    }
                 }
+                let channels = panels.columns(chosen);
+                let range = range.clone();
+                // SAFETY: `run` asserted the shapes, these outputs are the caller's alone, and the sums are of them.
+                unsafe { run_kernel(isa, ToOutputs { points: sums, tiles, range, channels, finish, y }) };
             }
-            let channels = panels.columns(chosen);
-            // SAFETY: `run` asserted the shapes, these outputs are the caller's alone, and the sums are of them.
-            unsafe {
-                run_kernel(isa, ToOutputs { points: sums, tiles, range: range.clone(), channels, finish, y });
-            }
-        }
+        });
     }
 
     /// The product of a block at one point and for one panel; its columns start at `column` of the sums' rows.

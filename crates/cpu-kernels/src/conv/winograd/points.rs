@@ -1,5 +1,6 @@
 //! The values of some tiles by point, and the transforms between them and the maps.
 
+use std::cell::Cell;
 use std::ops::Range;
 
 use super::tiles::{Patch, Tiles};
@@ -7,12 +8,17 @@ use super::{INPUTS, OUTPUTS, POINTS, transform};
 use crate::activation::{activate_vector, for_constant};
 use crate::conv::micro::MicroKernels;
 use crate::conv::panels::Panels;
+use crate::conv::{Fused, scratch};
 use crate::map::Arena;
 use crate::vector::{Kernel, Level, PerVector, Several, Vector, over_channels};
 use crate::{MapMut, MapRef, Region};
 
 /// Values of the points of a block of tiles: as many as leave the second-level cache room for weights.
 const BLOCK_VALUES: usize = 64 * 1024;
+
+thread_local! {
+    static ARENA: Cell<Arena> = Cell::default();
+}
 
 /// How many tiles are worked on together, for the channels that their points have.
 pub(super) fn tiles_a_block(kernels: &MicroKernels, channels: usize) -> usize {
@@ -45,12 +51,12 @@ impl Points {
         (tiles * width).next_multiple_of(16) + 16
     }
 
-    /// Lays out the points of `tiles` tiles with rows of each of `widths` in an arena that grows as needed.
-    pub(super) fn lay_out<const N: usize>(
-        arena: &mut Arena,
-        tiles: usize,
-        widths: [usize; N],
-    ) -> [Points; N] {
+    /// Lends the points of `tiles` tiles with rows of each of `widths`, in memory that the thread keeps.
+    pub(super) fn lend<const N: usize>(tiles: usize, widths: [usize; N], work: impl FnOnce([Points; N])) {
+        scratch::with(&ARENA, |arena| work(Points::lay_out(arena, tiles, widths)));
+    }
+
+    fn lay_out<const N: usize>(arena: &mut Arena, tiles: usize, widths: [usize; N]) -> [Points; N] {
         let lens = widths.map(|width| POINTS * Points::step(tiles, width));
         let total = lens.iter().sum();
         if arena.len() < total {
@@ -86,40 +92,30 @@ impl Kernel for FromInputs<'_> {
     unsafe fn run<L: Level>(self) {
         let FromInputs { x, tiles, range, points } = self;
         for (index, tile) in range.enumerate() {
-            let work = InputTile { x, patch: tiles.inputs(tile), points, index };
+            let patch = tiles.inputs(tile);
             // SAFETY: the caller's promise: the map is that of the tiles, and the points have rows of its channels.
             unsafe {
-                if work.patch.is_whole(INPUTS) {
-                    over_channels::<L>(0..x.channels(), &mut Whole(work));
+                if patch.is_whole(INPUTS) {
+                    over_channels::<L>(0..x.channels(), &mut InputTile::<true> { x, patch, points, index });
                 } else {
-                    over_channels::<L>(0..x.channels(), &mut Cut(work));
+                    over_channels::<L>(0..x.channels(), &mut InputTile::<false> { x, patch, points, index });
                 }
             }
         }
     }
 }
 
-/// Inputs of one tile.
-struct InputTile<'a> {
+/// Inputs of one tile; `WHOLE`: all its positions exist.
+struct InputTile<'a, const WHOLE: bool> {
     x: MapRef<'a>,
     patch: Patch,
     points: Points,
     index: usize,
 }
 
-/// A tile all of whose positions exist.
-struct Whole<T>(T);
-
-/// A tile of which some positions may not exist.
-struct Cut<T>(T);
-
-impl InputTile<'_> {
-    /// Transforms the channels from `channel` on that `V` holds.
-    ///
-    /// # Safety
-    /// The CPU has the instructions of `V`, the channels exist, and so do all positions if `WHOLE`.
+impl<const WHOLE: bool> PerVector for InputTile<'_, WHOLE> {
     #[inline(always)]
-    unsafe fn transform<V: Vector, const WHOLE: bool>(&self, channel: usize) {
+    unsafe fn at<V: Vector>(&mut self, channel: usize) {
         let InputTile { x, ref patch, points, index } = *self;
         // SAFETY: only cells that exist are read; the points have a row of as many channels for this tile.
         unsafe {
@@ -147,26 +143,10 @@ impl InputTile<'_> {
     }
 }
 
-impl PerVector for Whole<InputTile<'_>> {
-    #[inline(always)]
-    unsafe fn at<V: Vector>(&mut self, channel: usize) {
-        // SAFETY: passed on to the caller.
-        unsafe { self.0.transform::<V, true>(channel) }
-    }
-}
-
-impl PerVector for Cut<InputTile<'_>> {
-    #[inline(always)]
-    unsafe fn at<V: Vector>(&mut self, channel: usize) {
-        // SAFETY: passed on to the caller.
-        unsafe { self.0.transform::<V, false>(channel) }
-    }
-}
-
 /// What happens to the outputs: `y = activation(sum + bias) + residual`, or `y += sum`.
 #[derive(Clone, Copy)]
 pub(super) struct Finish<'a> {
-    pub(super) fused: super::super::Fused<'a>,
+    pub(super) fused: Fused<'a>,
     pub(super) accumulate: bool,
 }
 
