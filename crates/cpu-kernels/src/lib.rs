@@ -18,6 +18,7 @@ pub mod parallel;
 pub mod peak;
 pub mod pool;
 pub mod reference;
+pub mod resize;
 mod rows;
 mod team;
 #[cfg(test)]

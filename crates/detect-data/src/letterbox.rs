@@ -1,6 +1,7 @@
 //! Pixels of a letterboxed image.
 
-use crate::{RgbImage, resize};
+use crate::RgbImage;
+use crate::resize::resize_into;
 use box_geometry::Letterbox;
 
 /// Grey of everything that lies outside an image.
@@ -17,11 +18,10 @@ pub fn letterbox(image: &RgbImage, transform: &Letterbox) -> RgbImage {
         return image.clone();
     }
     let mut output = RgbImage::filled(transform.output(), BORDER);
-    let (left, top) = (padding.left as isize, padding.top as isize);
     if transform.resized() == image.size() {
-        output.paste(image, left, top);
+        output.paste(image, padding.left as isize, padding.top as isize);
     } else {
-        output.paste(&resize(image, transform.resized()), left, top);
+        resize_into(image, transform.resized(), &mut output, padding.left, padding.top);
     }
     output
 }
