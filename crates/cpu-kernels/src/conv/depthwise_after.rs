@@ -235,18 +235,20 @@ impl Task<'_> {
     /// # Safety
     /// Nobody else may use `map`.
     unsafe fn convolve(&self, image: usize, rows: &Range<usize>, panel: usize, map: &mut MapMut) {
-        let Window { in_height, in_width, stride, pad_top, .. } = *self.first;
+        let Window { in_height, in_width, stride, pad_top, kernel, .. } = *self.first;
+        let inside = |row: usize| row.saturating_sub(pad_top).min(in_height);
         let top = rows.start * stride;
-        let skipped = top.saturating_sub(pad_top).min(in_height);
+        // No row but those that are read, so that a pointwise convolution is seen to be one.
+        let read = inside(top)..inside(((rows.end - 1) * stride + kernel).max(top));
         let window = Window {
             batch: 1,
-            in_height: in_height - skipped,
+            in_height: read.len(),
             out_height: rows.len(),
             pad_top: pad_top.saturating_sub(top),
             ..*self.first
         };
         let image = image * in_height * in_width;
-        let x = self.x.part(image + skipped * in_width..image + in_height * in_width);
+        let x = self.x.part(image + read.start * in_width..image + read.end * in_width);
         let conv = &self.weight.conv;
         let product = RowsTimesPanels {
             kernels: conv.kernels,
