@@ -1,5 +1,7 @@
 //! Correlation of each channel with its own taps: the forward pass, and the data gradient phase by phase.
 
+use std::ops::Range;
+
 use super::grid::{Grid, Tile, WIDTH};
 use crate::activation::{activate_vector, for_constant};
 use crate::bands::Band;
@@ -133,7 +135,9 @@ impl<const TAPS: usize, const STRIDE: usize> Kernel for Tiled<'_, TAPS, STRIDE> 
                 let mut outputs = Outputs::<TAPS, STRIDE> { correlation, tile, y };
                 // SAFETY: the caller's promise: the outputs of the band are ours.
                 unsafe {
-                    for channel in over_vectors::<L>(band.channels.clone(), &mut outputs) {
+                    let rest = over_vectors::<L>(band.channels.clone(), &mut outputs);
+                    outputs.activate::<L>(band.channels.start..rest.start);
+                    for channel in rest {
                         for column in columns.clone() {
                             Output { correlation, image: band.image, row, column, y }
                                 .at::<L::Single>(channel);
@@ -168,15 +172,10 @@ impl<const TAPS: usize, const STRIDE: usize> PerVector for Outputs<'_, TAPS, STR
             } else {
                 self.add::<V, false>(channel, &mut sums);
             }
-            // Constant numbers of steps, so that the sums have been in registers all along.
-            for_constant!(self.correlation.activation, A => unroll!(half < 2, {
-                const HALF: usize = WIDTH / 2;
-                let values = Several::<V, HALF>(std::array::from_fn(|output| sums[half * HALF + output]));
-                let Several(values) = activate_vector(A, values);
-                unroll!(output < HALF, { sums[half * HALF + output] = values[output] });
-            }));
-            for (output, sum) in sums.into_iter().enumerate() {
-                if output < tile.count {
+            if tile.count == WIDTH {
+                unroll!(output < WIDTH, { sums[output].store(y.add(output * y_step)) });
+            } else {
+                for (output, sum) in sums.into_iter().enumerate().take(tile.count) {
                     sum.store(y.add(output * y_step));
                 }
             }
@@ -185,6 +184,21 @@ impl<const TAPS: usize, const STRIDE: usize> PerVector for Outputs<'_, TAPS, STR
 }
 
 impl<const TAPS: usize, const STRIDE: usize> Outputs<'_, TAPS, STRIDE> {
+    /// Applies the activation to channels that vectors cover. It has a loop of its own, because it needs all registers.
+    ///
+    /// # Safety
+    /// As [`over_vectors`], and the outputs are ours.
+    #[inline(always)]
+    unsafe fn activate<L: Level>(&self, channels: Range<usize>) {
+        let Outputs { correlation, tile, y } = self;
+        for_constant!(correlation.activation, A => if A != Activation::Identity {
+            let step = correlation.grid.horizontal.step * y.stride();
+            let first = y.as_mut_ptr().wrapping_add(tile.output * y.stride());
+            // SAFETY: the caller's promise.
+            unsafe { over_vectors::<L>(channels, &mut Activated { activation: A, first, step, count: tile.count }) };
+        });
+    }
+
     /// Adds the products of one vector of channels.
     ///
     /// # Safety
@@ -203,6 +217,39 @@ impl<const TAPS: usize, const STRIDE: usize> Outputs<'_, TAPS, STRIDE> {
                 tile.each_product::<V, TAPS, STRIDE, WHOLE>(x, x_stride, |value, output, tap| {
                     sums[output] = value.mul_add(taps[tap], sums[output]);
                 });
+            }
+        }
+    }
+}
+
+/// Neighbouring outputs to which the activation is applied.
+struct Activated {
+    activation: Activation,
+    /// The first output.
+    first: *mut f32,
+    /// Values from one output to the next.
+    step: usize,
+    count: usize,
+}
+
+/// Outputs that go through the activation side by side.
+const ACTIVATED: usize = 4;
+
+impl PerVector for Activated {
+    #[inline(always)]
+    unsafe fn at<V: Vector>(&mut self, channel: usize) {
+        for start in (0..self.count).step_by(ACTIVATED) {
+            // What there is too much repeats the last.
+            let output = |index: usize| {
+                self.first.wrapping_add((start + index).min(self.count - 1) * self.step + channel)
+            };
+            // SAFETY: the outputs exist and are ours by the caller's promise.
+            unsafe {
+                let values = Several::<V, ACTIVATED>(std::array::from_fn(|index| V::load(output(index))));
+                let Several(values) = activate_vector(self.activation, values);
+                for (index, value) in values.into_iter().enumerate() {
+                    value.store(output(index));
+                }
             }
         }
     }
