@@ -6,7 +6,9 @@
 use std::collections::BTreeSet;
 use std::hint::black_box;
 
+use benches::settings::brief;
 use benches::shapes::{ConvShape, DENSE};
+use benches::values::{to_f64, wave};
 use cpu_kernels::conv::{Fused, PackedTransposed, PackedWeight, backward_data, backward_weight, forward};
 use cpu_kernels::reference::{activation as plain_activation, conv as plain};
 use cpu_kernels::{Activation, Isa, MapMut, MapRef, Window};
@@ -38,12 +40,12 @@ impl Case {
             pad_top: pad,
             pad_left: pad,
         };
-        let weight = values(outputs * inputs * kernel * kernel, 1.0);
+        let weight = wave(outputs * inputs * kernel * kernel, 1.0, 1.0);
         Case {
             shape,
             window,
-            x: values(window.in_positions() * inputs, 0.0),
-            dy: values(window.out_positions() * outputs, 2.0),
+            x: wave(window.in_positions() * inputs, 0.0, 1.0),
+            dy: wave(window.out_positions() * outputs, 2.0, 1.0),
             packed: PackedWeight::new(isa, &weight, outputs, inputs, kernel, stride),
             transposed: PackedTransposed::new(isa, &weight, outputs, inputs, kernel, stride, pad, pad),
             weight,
@@ -61,15 +63,6 @@ impl Case {
     fn dy(&self) -> MapRef<'_> {
         MapRef::dense(&self.dy, self.shape.outputs)
     }
-}
-
-/// Values of mixed sign, `[-1, 1]`.
-fn values(count: usize, phase: f32) -> Vec<f32> {
-    (0..count).map(|i| (i as f32 * 0.37 + phase).sin()).collect()
-}
-
-fn to_f64(x: &[f32]) -> Vec<f64> {
-    x.iter().copied().map(f64::from).collect()
 }
 
 /// Panics unless sums of products of values up to 1 are right; their number is at most `terms`.
@@ -94,7 +87,7 @@ fn each_shape(
     let all = std::thread::available_parallelism().map_or(1, usize::from);
     for threads in BTreeSet::from([1, all]) {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a thread pool");
-        let mut group = c.benchmark_group(format!("conv {name}, threads {threads}"));
+        let mut group = c.benchmark_group(format!("conv/{name}, threads {threads}"));
         for case in &cases {
             group.throughput(Throughput::Elements(2 * case.shape.macs() as u64));
             let mut checked = None;
@@ -114,23 +107,20 @@ fn each_shape(
 }
 
 fn forwards(c: &mut Criterion) {
-    for activation in [Activation::Identity, Activation::Silu] {
-        each_shape(
-            c,
-            &format!("forward {activation:?}"),
-            |case| case.shape.inputs * case.shape.kernel.pow(2),
-            |case| {
-                let y =
-                    plain::forward(&to_f64(&case.x), &to_f64(&case.weight), &case.window, case.channels());
-                y.into_iter().map(|y| plain_activation::activate(activation, y)).collect()
-            },
-            |case, y| {
-                let epilogue = Fused { activation, ..Fused::NONE };
-                let mut y = MapMut::dense(y, case.shape.outputs);
-                forward(Isa::best(), case.x(), &case.packed, &case.window, &epilogue, &mut y);
-            },
-        );
-    }
+    each_shape(
+        c,
+        "forward, silu",
+        |case| case.shape.inputs * case.shape.kernel.pow(2),
+        |case| {
+            let y = plain::forward(&to_f64(&case.x), &to_f64(&case.weight), &case.window, case.channels());
+            y.into_iter().map(|y| plain_activation::activate(Activation::Silu, y)).collect()
+        },
+        |case, y| {
+            let epilogue = Fused { activation: Activation::Silu, ..Fused::NONE };
+            let mut y = MapMut::dense(y, case.shape.outputs);
+            forward(Isa::best(), case.x(), &case.packed, &case.window, &epilogue, &mut y);
+        },
+    );
 }
 
 fn backwards(c: &mut Criterion) {
@@ -153,5 +143,5 @@ fn backwards(c: &mut Criterion) {
     );
 }
 
-criterion_group!(benches, forwards, backwards);
+criterion_group! { name = benches; config = brief(); targets = forwards, backwards }
 criterion_main!(benches);

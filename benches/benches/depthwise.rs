@@ -1,13 +1,14 @@
-//! Depthwise convolution, forward and both gradients, over the layers of EfficientNet-B0 at 224 pixels; and the pooling of
-//! SPPF.
+//! Depthwise convolution, forward and both gradients, over the layers of EfficientNet-B0 at 224 pixels.
 //!
-//! Each case first checks its answer against the plain reference. Elements are multiply-adds (of max-pooling:
-//! comparisons of the plain form).
+//! Each case first checks its answer against the plain reference. Elements are multiply-adds.
 
 use std::hint::black_box;
 
-use cpu_kernels::reference::{depthwise as plain, pool as plain_pool};
-use cpu_kernels::{Activation, Isa, MapMut, MapRef, Window, depthwise, pool};
+use benches::check::assert_close;
+use benches::settings::brief;
+use benches::values::{to_f64, wave};
+use cpu_kernels::reference::depthwise as plain;
+use cpu_kernels::{Activation, Isa, MapMut, MapRef, Window, depthwise};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 /// Channels, side of the input, kernel, stride.
@@ -39,24 +40,6 @@ fn window(side: usize, kernel: usize, stride: usize) -> Window {
     }
 }
 
-/// Smooth values of mixed sign, `[-1, 1]`.
-fn values(count: usize, phase: f32) -> Vec<f32> {
-    (0..count).map(|i| (i as f32 * 0.37 + phase).sin()).collect()
-}
-
-fn to_f64(x: &[f32]) -> Vec<f64> {
-    x.iter().copied().map(f64::from).collect()
-}
-
-/// Panics unless `actual` equals `expected` within `tolerance * (1 + |expected|)`.
-fn check(name: &str, actual: &[f32], expected: &[f64], tolerance: f64) {
-    assert_eq!(actual.len(), expected.len(), "{name}: length");
-    for (i, (&a, &e)) in actual.iter().zip(expected).enumerate() {
-        let close = (f64::from(a) - e).abs() <= tolerance * (1.0 + e.abs());
-        assert!(close, "{name}: value {i} is {a}, expected {e}");
-    }
-}
-
 /// One layer with its data.
 struct Layer {
     name: String,
@@ -71,15 +54,15 @@ struct Layer {
 impl Layer {
     fn new((channels, side, kernel, stride): (usize, usize, usize, usize)) -> Self {
         let window = window(side, kernel, stride);
-        let weight = values(channels * kernel * kernel, 1.0);
+        let weight = wave(channels * kernel * kernel, 1.0, 1.0);
         let mut packed = vec![0.0; weight.len()];
         depthwise::pack(&weight, channels, kernel, &mut packed);
         Layer {
             name: format!("{channels}x{side}x{side} k{kernel} s{stride}"),
             channels,
             window,
-            x: values(window.in_positions() * channels, 0.0),
-            dy: values(window.out_positions() * channels, 2.0),
+            x: wave(window.in_positions() * channels, 0.0, 1.0),
+            dy: wave(window.out_positions() * channels, 2.0, 1.0),
             weight,
             packed,
         }
@@ -106,7 +89,7 @@ fn measure(
         let expected = expected(&layer);
         let mut out = vec![0.0; expected.len()];
         run(&layer, &mut out);
-        check(&layer.name, &out, &expected, 1e-4);
+        assert_close(&layer.name, &out, &expected, 1e-4);
         let multiply_adds = layer.window.out_positions() * layer.weight.len();
         group.throughput(Throughput::Elements(multiply_adds as u64));
         group.bench_function(&layer.name, |b| b.iter(|| run(&layer, black_box(&mut out))));
@@ -122,7 +105,7 @@ fn forward(c: &mut Criterion) {
             let mut y = MapMut::dense(y, layer.channels);
             depthwise::forward(isa, layer.x(), &layer.packed, &layer.window, &epilogue, &mut y);
         };
-        measure(c, &format!("depthwise forward, {name}"), run, |layer| {
+        measure(c, &format!("depthwise/forward, {name}"), run, |layer| {
             let sums =
                 plain::forward(&to_f64(&layer.x), &to_f64(&layer.weight), layer.channels, &layer.window);
             sums.into_iter()
@@ -138,7 +121,7 @@ fn backward_data(c: &mut Criterion) {
         let mut dx = MapMut::dense(dx, layer.channels);
         depthwise::backward_data(isa, layer.dy(), &layer.packed, &layer.window, false, &mut dx);
     };
-    measure(c, "depthwise backward data", run, |layer| {
+    measure(c, "depthwise/backward data", run, |layer| {
         plain::backward_data(&to_f64(&layer.dy), &to_f64(&layer.weight), layer.channels, &layer.window)
     });
 }
@@ -149,41 +132,10 @@ fn backward_weight(c: &mut Criterion) {
         dw.fill(0.0);
         depthwise::backward_weight(isa, layer.x(), layer.dy(), &layer.window, dw);
     };
-    measure(c, "depthwise backward weight", run, |layer| {
+    measure(c, "depthwise/backward weight", run, |layer| {
         plain::backward_weight(&to_f64(&layer.x), &to_f64(&layer.dy), layer.channels, &layer.window)
     });
 }
 
-/// The 5x5 pooling of SPPF at 640 pixels.
-fn max_pool(c: &mut Criterion) {
-    let (isa, channels, window) = (Isa::best(), 256, window(20, 5, 1));
-    let x = values(window.in_positions() * channels, 0.0);
-    let expected: Vec<_> =
-        plain_pool::max_pool(&to_f64(&x), channels, &window).iter().map(|best| best.0).collect();
-    let dy = values(expected.len(), 2.0);
-    let (mut y, mut dx) = (vec![0.0; expected.len()], vec![0.0; x.len()]);
-
-    let mut group = c.benchmark_group("max pool");
-    group.throughput(Throughput::Elements((window.out_positions() * channels * 25) as u64));
-    let forward = |y: &mut [f32]| {
-        pool::max_pool(isa, MapRef::dense(&x, channels), &window, &mut MapMut::dense(y, channels));
-    };
-    forward(&mut y);
-    check("max pool", &y, &expected, 0.0);
-    let mut scratch = y.clone();
-    group.bench_function("forward", |b| b.iter(|| forward(black_box(&mut scratch))));
-
-    let map = |data| MapRef::dense(data, channels);
-    let backward = |dx: &mut [f32]| {
-        let mut dx = MapMut::dense(dx, channels);
-        pool::max_pool_backward(isa, map(&x), map(&y), map(&dy), &window, false, &mut dx);
-    };
-    backward(&mut dx);
-    let gradient = plain_pool::max_pool_backward(&to_f64(&x), &to_f64(&dy), channels, &window);
-    check("max pool backward", &dx, &gradient, 1e-5);
-    group.bench_function("backward", |b| b.iter(|| backward(black_box(&mut dx))));
-    group.finish();
-}
-
-criterion_group!(benches, forward, backward_data, backward_weight, max_pool);
+criterion_group! { name = benches; config = brief(); targets = forward, backward_data, backward_weight }
 criterion_main!(benches);

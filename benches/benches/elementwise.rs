@@ -4,6 +4,9 @@
 
 use std::hint::black_box;
 
+use benches::check::assert_close as check;
+use benches::settings::brief;
+use benches::values::{to_f64, wave};
 use cpu_kernels::reference::{activation as plain_activation, decode as plain_decode, norm::Norm};
 use cpu_kernels::{Activation, Isa, MapMut, MapRef, activation, decode, elementwise, norm, optim};
 use criterion::{
@@ -20,22 +23,7 @@ const MAPS: [(&str, usize, usize); 4] = [
 
 /// Smooth values of mixed sign, `[-3, 3]`.
 fn values(count: usize, phase: f32) -> Vec<f32> {
-    (0..count).map(|i| 3.0 * (i as f32 * 0.37 + phase).sin()).collect()
-}
-
-fn to_f64(x: &[f32]) -> Vec<f64> {
-    x.iter().copied().map(f64::from).collect()
-}
-
-/// Panics unless `actual` equals `expected` within `tolerance * (1 + |expected|)`.
-fn check(name: &str, actual: &[f32], expected: &[f64], tolerance: f64) {
-    assert_eq!(actual.len(), expected.len(), "{name}: length");
-    for (i, (&a, &e)) in actual.iter().zip(expected).enumerate() {
-        assert!(
-            (f64::from(a) - e).abs() <= tolerance * (1.0 + e.abs()),
-            "{name}: value {i} is {a}, expected {e}"
-        );
-    }
+    wave(count, phase, 3.0)
 }
 
 /// A group that runs `work` once for every map; `passes` is how often a map's bytes are read or written.
@@ -55,7 +43,7 @@ fn each_map(
 
 fn activations_and_sums(c: &mut Criterion) {
     let isa = Isa::best();
-    each_map(c, "silu forward", 2, |group, name, positions, channels| {
+    each_map(c, "elementwise/silu forward", 2, |group, name, positions, channels| {
         let x = values(positions * channels, 0.0);
         let mut y = vec![0.0; x.len()];
         let run = |y: &mut [f32]| {
@@ -72,7 +60,7 @@ fn activations_and_sums(c: &mut Criterion) {
         check(name, &y, &expected, 1e-6);
         group.bench_function(name, |b| b.iter(|| run(black_box(&mut y))));
     });
-    each_map(c, "add", 3, |group, name, positions, channels| {
+    each_map(c, "elementwise/add", 3, |group, name, positions, channels| {
         let (x, z) = (values(positions * channels, 0.0), values(positions * channels, 1.0));
         let mut y = vec![0.0; x.len()];
         let run = |y: &mut [f32]| {
@@ -98,7 +86,7 @@ fn norm_of(x: &[f32], channels: usize, activation: Activation) -> (Norm, [Vec<f3
 
 fn norm_forward(c: &mut Criterion) {
     let isa = Isa::best();
-    each_map(c, "norm statistics", 1, |group, name, positions, channels| {
+    each_map(c, "elementwise/norm statistics", 1, |group, name, positions, channels| {
         let x = values(positions * channels, 0.0);
         let (mut mean, mut var) = (vec![0.0; channels], vec![0.0; channels]);
         let run = |mean: &mut [f32], var: &mut [f32]| {
@@ -110,7 +98,7 @@ fn norm_forward(c: &mut Criterion) {
         check(name, &var, &expected_var, 1e-5);
         group.bench_function(name, |b| b.iter(|| run(black_box(&mut mean), &mut var)));
     });
-    each_map(c, "norm + silu forward", 2, |group, name, positions, channels| {
+    each_map(c, "elementwise/norm + silu forward", 2, |group, name, positions, channels| {
         let x = values(positions * channels, 0.0);
         let (plain, [mean, inv_std, gamma, beta]) = norm_of(&x, channels, Activation::Silu);
         let scale: Vec<f32> = gamma.iter().zip(&inv_std).map(|(gamma, inv_std)| gamma * inv_std).collect();
@@ -129,7 +117,7 @@ fn norm_forward(c: &mut Criterion) {
 fn norm_backward(c: &mut Criterion) {
     let isa = Isa::best();
     // Reads x and dy and writes dy, twice.
-    each_map(c, "norm + silu backward", 6, |group, name, positions, channels| {
+    each_map(c, "elementwise/norm + silu backward", 6, |group, name, positions, channels| {
         let (x, dy) = (values(positions * channels, 0.0), values(positions * channels, 1.0));
         let (plain, [mean, inv_std, gamma, beta]) = norm_of(&x, channels, Activation::Silu);
         let run = |dy: &mut [f32], d_gamma: &mut [f32], d_beta: &mut [f32]| {
@@ -188,7 +176,7 @@ fn decoding(c: &mut Criterion) {
         })
         .collect();
     check("decode", &y, &expected, 5e-5);
-    let mut group = c.benchmark_group("decode");
+    let mut group = c.benchmark_group("elementwise/decode");
     group.throughput(Throughput::Bytes(4 * (boxes.len() + logits.len() + y.len()) as u64));
     group.bench_function("80x80 cells, 16 bins, 80 classes", |b| b.iter(|| run(black_box(&mut y))));
     group.finish();
@@ -198,7 +186,7 @@ fn optimisers(c: &mut Criterion) {
     let isa = Isa::best();
     let count = 5_000_000;
     let grad = values(count, 0.0);
-    let mut group = c.benchmark_group("optimiser, 5M parameters");
+    let mut group = c.benchmark_group("elementwise/optimiser, 5M parameters");
     group.sample_size(20);
     let (mut param, mut buffer) = (values(count, 1.0), vec![0.0; count]);
     let before = to_f64(&param);
@@ -226,5 +214,9 @@ fn optimisers(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, activations_and_sums, norm_forward, norm_backward, decoding, optimisers);
+criterion_group! {
+    name = benches;
+    config = brief();
+    targets = activations_and_sums, norm_forward, norm_backward, decoding, optimisers
+}
 criterion_main!(benches);

@@ -1,11 +1,15 @@
 //! One EfficientNet stage trained four ways: candle's own layers on its tape, the composed form on the same tape, the
 //! static schedule as one operation of that tape, and the schedule alone. Why the CPU path is a schedule.
 
+use benches::check::assert_close_to_max;
+use benches::settings::brief;
+use benches::values::to_f64;
+use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{BatchNorm, Conv2dConfig, ModuleT, VarBuilder, VarMap};
 use criterion::{Criterion, criterion_group, criterion_main};
 use net_candle::{CandleNet, Mode};
-use net_cpu::{Images, Isa, Params, TrainPlan};
+use net_cpu::{Images, Isa, Params, Slot, TrainPlan};
 use net_graph::{Activation, Builder, Conv, Graph, Init, NodeId, Padding};
 use std::sync::Arc;
 
@@ -112,7 +116,7 @@ fn tape_against_schedule(criterion: &mut Criterion) {
         .expect("compiles");
     let mut grads = vec![0.0; params.layout.trained_len()];
 
-    // Every way gives the same map before it is timed.
+    // Every way gives the same map and the same gradients before it is timed.
     let want: Vec<f32> = flat(&stock.forward(&tensor).expect("candle runs"));
     let composed =
         net.forward_composed(&tensor, &[out], Mode::Train { uniform: &mut || 0.5 }).expect("candle runs");
@@ -130,7 +134,32 @@ fn tape_against_schedule(criterion: &mut Criterion) {
         .collect();
     assert_same("schedule", &ours, &want);
 
-    let mut group = criterion.benchmark_group("training step of one MBConv block");
+    // Weighted: the plain sum of a normalised map does not depend on what comes before the norm.
+    let weights = numbers(want.len());
+    let weight_tensor = Tensor::from_slice(&weights, composed[0].shape(), &device).expect("sizes match");
+    let sum_backward =
+        |map: &Tensor| (map * &weight_tensor).and_then(|map| map.sum_all()?.backward()).expect("candle runs");
+    let stock_grads = sum_backward(&stock.forward(&tensor).expect("candle runs"));
+    let [composed_grads, compiled_grads] = [&composed[0], &compiled[0]].map(sum_backward);
+    plan.set_output_grad_nchw(0, &weights);
+    plan.backward(&params, &mut grads);
+    let vars = map.data().lock().expect("one user").clone();
+    for (param, slot) in params.layout.iter() {
+        let Slot::Trained(range) = slot else { continue };
+        let of =
+            |grads: &GradStore, var: &Var| flat(grads.get(var.as_tensor()).expect("every parameter matters"));
+        let want = of(&stock_grads, &vars[&param.name]);
+        let net_var = net.var(&param.name).expect("the names are the graph's");
+        for (way, got) in [
+            ("composed", of(&composed_grads, net_var)),
+            ("compiled", of(&compiled_grads, net_var)),
+            ("schedule", grads[range.clone()].to_vec()),
+        ] {
+            assert_close_to_max(&format!("{way}, gradient of {}", param.name), &got, &to_f64(&want), 1e-3);
+        }
+    }
+
+    let mut group = criterion.benchmark_group("tape/training step of one MBConv block");
     group.sample_size(10);
     group.bench_function("candle's layers on its tape", |bencher| {
         bencher.iter(|| stock.forward(&tensor).and_then(|y| y.sum_all()?.backward()).expect("candle runs"));
@@ -171,5 +200,5 @@ fn assert_same(what: &str, got: &[f32], want: &[f32]) {
     assert!(worst <= 1e-4 * largest, "{what}: {worst} apart, largest value {largest}");
 }
 
-criterion_group!(benches, tape_against_schedule);
+criterion_group! { name = benches; config = brief(); targets = tape_against_schedule }
 criterion_main!(benches);

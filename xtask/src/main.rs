@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod baseline;
+mod bench_report;
 mod convert_weights;
 mod edges;
 mod grid_search;
@@ -27,6 +28,8 @@ enum Command {
     ConvertWeights(convert_weights::Arguments),
     /// The family that compound coefficients make of a baseline, and what it costs
     Scale(scale::Arguments),
+    /// Measures whole networks and writes the table of README.md
+    BenchReport(bench_report::Arguments),
     /// Searches for compound coefficients on a baseline, a data set and a budget
     GridSearch(Box<grid_search::Arguments>),
 }
@@ -43,6 +46,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Test(arguments) => test::run(&arguments)?,
         Command::CheckEdges => edges::run()?,
         Command::ConvertWeights(arguments) => return convert_weights::run(&arguments),
+        Command::BenchReport(arguments) => bench_report::run(&arguments)?,
         Command::Scale(arguments) => scale::run(&arguments)?,
         Command::GridSearch(arguments) => grid_search::run(&arguments)?,
     }

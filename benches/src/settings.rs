@@ -1,0 +1,13 @@
+//! How long is measured.
+
+use criterion::Criterion;
+use std::time::Duration;
+
+/// Two seconds a case, so that all benches together take minutes; no plots.
+pub fn brief() -> Criterion {
+    Criterion::default()
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_millis(1000))
+        .sample_size(20)
+        .without_plots()
+}
