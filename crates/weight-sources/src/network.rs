@@ -71,7 +71,10 @@ impl Variant {
     /// All published variants that have such names.
     pub fn published(names: Names) -> Vec<Self> {
         match names {
-            Names::EfficientNet(_) => effnet_scaling::Variant::ALL.iter().map(Self::efficientnet).collect(),
+            Names::EfficientNet(naming) => {
+                let all = effnet_scaling::Variant::ALL.iter();
+                all.filter(|variant| naming.names(&variant.network())).map(Self::efficientnet).collect()
+            }
             Names::Ultralytics => NeckScale::ALL.into_iter().map(Self::yolov8).collect(),
         }
     }
