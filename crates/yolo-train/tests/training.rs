@@ -119,7 +119,7 @@ fn column(folder: &Path, heading: &str) -> Vec<f64> {
 
 #[test]
 fn the_loss_falls() {
-    assert_loss_falls(|settings| spec(settings));
+    assert_loss_falls(spec);
 }
 
 #[test]
