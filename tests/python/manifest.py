@@ -18,13 +18,14 @@ def facts(repository):
     model = timm.create_model(model_name, pretrained=False)
     config = model.pretrained_cfg
     strided = [module for module in model.modules() if getattr(module, "stride", None) == (2, 2)]
-    same = {isinstance(module, Conv2dSame) for module in strided}
+    # A convolution of experts pads itself.
+    same = {isinstance(module, Conv2dSame) or getattr(module, "dynamic_padding", False) for module in strided}
     assert len(same) == 1, f"{model_name}: strides of both kinds"
     architecture = model_name.split(".")[0]
     variant = next(architecture.removeprefix(prefix) for prefix in PREFIXES if architecture.startswith(prefix))
     return {
         "repository": config["hf_hub_id"],
-        "variant": variant,
+        "variant": variant.replace("_", "-"),
         "padding": "same" if same.pop() else "symmetric",
         "bn_eps": model.bn1.eps,
         "mean": list(config["mean"]),

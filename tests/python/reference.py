@@ -43,6 +43,8 @@ def rule_weight(name, shape, gain):
         values = 0.5 + u
     elif name.endswith(("running_mean", "bias")):
         values = 0.1 * s
+    elif len(shape) == 2 and "conv_" in name:
+        values = s * math.sqrt(2 * gain / math.sqrt(shape[1]))
     elif len(shape) > 1:
         values = s * math.sqrt(gain / math.prod(shape[1:]))
     else:

@@ -22,7 +22,7 @@ pub(crate) struct Arguments {
     /// The safetensors file to write
     #[arg(long)]
     out: PathBuf,
-    /// Variant, where it is not to be found out: b0 .. b8, l2, lite0 .. lite4, or timm's full name, which also says how
+    /// Variant, where it is not to be found out: b0 .. b8, l2, lite0 .. lite4, cc-b0-4e, or timm's full name, which also says how
     /// the weights pad (tf_efficientnet_b0, efficientnet_b0)
     #[arg(long)]
     variant: Option<String>,

@@ -311,6 +311,34 @@ fn every_variant_is_recognised_by_its_shapes_and_returns_by_its_own_names() {
 }
 
 #[test]
+fn kernels_of_experts_have_timms_names_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (out, back) = (folder.path().join("out.safetensors"), folder.path().join("back.safetensors"));
+    let arrays = rule_arrays(&NetworkSpec::condconv(4), 3, Naming::Timm, 6.0);
+    let path = source(&folder, &arrays);
+    for options in [&[][..], &["--variant", "tf_efficientnet_cc_b0_4e.in1k"]] {
+        let report = expect_success(&path, &out, options);
+        assert_eq!((&report["variant"], &report["classes"]), (&"cc-b0-4e".into(), &3.into()));
+        assert_eq!((&report["padding"], &report["bn_eps"]), (&"same".into(), &1e-3.into()));
+        assert_eq!((&report["normalization"], &report["assumed"]), (&"lite".into(), &serde_json::json!([])));
+    }
+    expect_success(&out, &back, &["--to", "timm", "--verify"]);
+    assert_eq!(net_formats::load(&back, Averages::Prefer).unwrap().arrays, arrays);
+    std::fs::remove_file(&back).unwrap();
+    for target in ["lukemelas", "torchvision"] {
+        let (error, _) = expect_failure(&path, &back, &["--to", target]);
+        assert!(error.contains("experts") && error.contains("cc-b0-4e"), "{error}");
+    }
+    let eight =
+        source(&folder, &rule_arrays(&Variant::find("cc-b1-8e").unwrap().network(), 3, Naming::Timm, 6.0));
+    assert_eq!(expect_success(&eight, &out, &[])["variant"], "cc-b1-8e");
+    let tensorflow = [("stem/conv2d/kernel".to_string(), arrays["conv_stem.weight"].clone())];
+    let path = source(&folder, &tensorflow.into_iter().collect());
+    let (error, _) = expect_failure(&path, &back, &["--variant", "cc-b0-4e"]);
+    assert!(error.contains("tensorflow's names are not those of `cc-b0-4e`"), "{error}");
+}
+
+#[test]
 fn what_is_missing_misshaped_and_unexpected_is_named_and_nothing_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out.safetensors");

@@ -7,6 +7,7 @@ pub mod convert;
 pub mod decode;
 pub mod depthwise;
 pub mod elementwise;
+pub mod experts;
 pub mod gate;
 pub mod geometry;
 pub mod isa;

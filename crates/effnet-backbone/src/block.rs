@@ -1,5 +1,5 @@
 use crate::EfficientNetConfig;
-use crate::init::conv_init;
+use crate::init::{conv_init, routing_init};
 use effnet_scaling::{BlockForm, BlockSpec};
 use net_graph::{Activation, Builder, Conv, GraphError, Init, NodeId};
 
@@ -47,16 +47,44 @@ impl Layers<'_> {
         self.builder.conv(name, x, out, conv, conv_init(kernel, out), None)
     }
 
+    /// A convolution of a block, with one kernel or, where there is a routing, one mixed from experts.
+    fn block_conv(
+        &mut self,
+        name: &str,
+        x: NodeId,
+        out: usize,
+        conv: Conv,
+        routing: Option<NodeId>,
+    ) -> Result<NodeId, GraphError> {
+        let init = conv_init(conv.kernel, out / conv.groups);
+        match routing {
+            Some(routing) => self.builder.cond_conv(name, x, routing, out, conv, init),
+            None => self.builder.conv(name, x, out, conv, init, None),
+        }
+    }
+
+    fn pointwise(
+        &mut self,
+        name: &str,
+        x: NodeId,
+        out: usize,
+        routing: Option<NodeId>,
+    ) -> Result<NodeId, GraphError> {
+        let conv = Conv { kernel: 1, stride: 1, padding: self.config.padding, groups: 1 };
+        self.block_conv(name, x, out, conv, routing)
+    }
+
     fn depthwise(
         &mut self,
         name: &str,
         x: NodeId,
         kernel: usize,
         stride: usize,
+        routing: Option<NodeId>,
     ) -> Result<NodeId, GraphError> {
         let channels = self.builder.channels(x);
         let conv = Conv { kernel, stride, padding: self.config.padding, groups: channels };
-        self.builder.conv(name, x, channels, conv, conv_init(kernel, 1), None)
+        self.block_conv(name, x, channels, conv, routing)
     }
 
     fn norm(&mut self, name: &str, x: NodeId) -> Result<NodeId, GraphError> {
@@ -113,7 +141,8 @@ impl Layers<'_> {
         Ok(BlockNodes { expansion, output })
     }
 
-    /// Mobile inverted bottleneck (MobileNetV2, arXiv 1801.04381, with squeeze-and-excitation as in MnasNet).
+    /// Mobile inverted bottleneck (MobileNetV2, arXiv 1801.04381, with squeeze-and-excitation as in MnasNet). With experts,
+    /// one routing weighs those of all three convolutions.
     ///
     /// timm numbers the layers of a block in the order they run, so a block without expansion calls its projection
     /// `conv_pw` and its norms `bn1` and `bn2`.
@@ -126,21 +155,33 @@ impl Layers<'_> {
     ) -> Result<BlockNodes, GraphError> {
         let part = |part: &str| format!("{name}.{part}");
         let expands = block.expansion != 1;
+        let routing = block.experts.map(|experts| self.routing(&part("routing_fn"), input, experts));
+        let routing = routing.transpose()?;
         let mut x = input;
         if expands {
-            x = self.conv_norm_act(&part("conv_pw"), &part("bn1"), x, block.expanded_channels, 1, 1)?;
+            x = self.pointwise(&part("conv_pw"), x, block.expanded_channels, routing)?;
+            x = self.norm_act(&part("bn1"), x)?;
         }
-        x = self.depthwise(&part("conv_dw"), x, block.kernel, block.stride)?;
+        x = self.depthwise(&part("conv_dw"), x, block.kernel, block.stride, routing)?;
         x = self.norm_act(&part(if expands { "bn2" } else { "bn1" }), x)?;
         if let Some(squeezed) = block.squeeze_channels {
             x = self.squeeze_excite(&part("se"), x, squeezed)?;
         }
         let expansion = x;
         let (project, norm) = if expands { ("conv_pwl", "bn3") } else { ("conv_pw", "bn2") };
-        x = self.conv(&part(project), x, block.out_channels, 1, 1)?;
+        x = self.pointwise(&part(project), x, block.out_channels, routing)?;
         x = self.norm(&part(norm), x)?;
         let output = if block.has_residual { self.residual(name, input, x, drop_path)? } else { x };
         Ok(BlockNodes { expansion, output })
+    }
+
+    /// Weights of the experts, `[B, E, 1, 1]`, each in 0..1: a sigmoid and no softmax, so that several may have all
+    /// weight (CondConv, arXiv 1904.04971, section 3.1).
+    fn routing(&mut self, name: &str, input: NodeId, experts: usize) -> Result<NodeId, GraphError> {
+        let init = routing_init(self.builder.channels(input), experts);
+        let x = self.builder.global_avg_pool(&format!("{name}.pool"), input)?;
+        let x = self.builder.linear(name, x, experts, init, Init::Constant(0.0))?;
+        self.builder.activation(&format!("{name}.act"), x, Activation::Sigmoid)
     }
 
     /// Scales channels by a gate made from their means (arXiv 1709.01507).

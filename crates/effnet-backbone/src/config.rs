@@ -22,12 +22,12 @@ impl InputNormalization {
         Self::lite()
     }
 
-    /// To `[-1, 1]`: the Lite and EdgeTPU variants, as timm runs them.
+    /// To `[-1, 1]`: the Lite, EdgeTPU and CondConv variants, as timm runs them.
     pub fn lite() -> Self {
         Self::from_mean_std([0.5; 3], [0.5; 3])
     }
 
-    /// `(byte - 127) / 128`: the Lite and EdgeTPU variants, as TensorFlow runs them.
+    /// `(byte - 127) / 128`: the Lite, EdgeTPU and CondConv variants, as TensorFlow runs them.
     pub fn lite_tensorflow() -> Self {
         Self::from_mean_std([127.0 / 255.0; 3], [128.0 / 255.0; 3])
     }
@@ -88,7 +88,7 @@ impl EfficientNetConfig {
     /// A published variant as its weights were trained with TensorFlow (timm's `tf_efficientnet_...`): its padding, and
     /// the input normalisation that the weights expect. All else as for [`EfficientNetConfig::from_scratch`].
     pub fn tensorflow(variant: &Variant) -> Self {
-        let normalization = if variant.is_lite() || variant.is_edgetpu() {
+        let normalization = if variant.is_lite() || variant.is_edgetpu() || variant.experts().is_some() {
             InputNormalization::lite()
         } else {
             InputNormalization::imagenet()

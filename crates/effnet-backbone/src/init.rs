@@ -6,6 +6,12 @@ pub(crate) fn conv_init(kernel: usize, out: usize) -> Init {
     Init::Normal { std: (2.0 / (kernel * kernel * out) as f64).sqrt() }
 }
 
+/// Uniform with variance `2 / (inputs + experts)` (Glorot and Bengio 2010): every routing starts near one half for every
+/// expert.
+pub(crate) fn routing_init(inputs: usize, experts: usize) -> Init {
+    Init::Uniform { bound: (6.0 / (inputs + experts) as f64).sqrt() }
+}
+
 /// Classes that the range of a classifier's weights was made for.
 const IMAGENET_CLASSES: usize = 1000;
 

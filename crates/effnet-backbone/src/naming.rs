@@ -1,3 +1,4 @@
+use effnet_scaling::NetworkSpec;
 use std::fmt;
 
 /// How a file of EfficientNet weights names its arrays.
@@ -53,6 +54,11 @@ impl Naming {
         }
     }
 
+    /// True if it has names for all layers of the network: kernels of experts and their routing are named by timm alone.
+    pub fn names(self, spec: &NetworkSpec) -> bool {
+        self == Naming::Timm || spec.stages.iter().all(|stage| stage.experts.is_none())
+    }
+
     /// True if dimensions and names are PyTorch's.
     pub(crate) fn is_torch(self) -> bool {
         matches!(self, Naming::Timm | Naming::Torchvision | Naming::Lukemelas)
@@ -98,6 +104,7 @@ pub(crate) struct Place {
 /// A layer of a block, in the order they run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
+    Routing,
     Expand,
     ExpandNorm,
     Depthwise,
@@ -164,6 +171,9 @@ fn keras_slot(slot: Slot) -> &'static str {
     }
 }
 
+/// What whoever asks for a name has made sure of, by [`Naming::names`].
+const TIMM_ALONE: &str = "timm alone names a routing";
+
 /// Number of a batch norm in its block, from 0 in the order they run.
 fn norm_number(place: Place, part: Part) -> usize {
     let number = match part {
@@ -187,6 +197,7 @@ fn timm(layer: Layer) -> String {
         Layer::Block(place, part) => (place, part),
     };
     let part = match part {
+        Part::Routing => "routing_fn".into(),
         Part::Expand if place.is_full => "conv_exp".into(),
         Part::Expand => "conv_pw".into(),
         Part::Depthwise => "conv_dw".into(),
@@ -211,6 +222,7 @@ fn torchvision(layer: Layer, stages: usize) -> String {
     };
     let (expand, squeeze) = (usize::from(place.expands), usize::from(place.squeezes));
     let part = match part {
+        Part::Routing => unreachable!("{TIMM_ALONE}"),
         Part::Expand => "0.0".into(),
         Part::ExpandNorm => "0.1".into(),
         Part::Depthwise => format!("{expand}.0"),
@@ -234,6 +246,7 @@ fn lukemelas(layer: Layer) -> String {
         Layer::Block(place, part) => (place, part),
     };
     let part = match part {
+        Part::Routing => unreachable!("{TIMM_ALONE}"),
         Part::Expand => "_expand_conv",
         Part::ExpandNorm => "_bn0",
         Part::Depthwise => "_depthwise_conv",
@@ -265,6 +278,7 @@ fn tensorflow(layer: Layer) -> String {
         Layer::Block(place, part) => (place, part),
     };
     let part = match part {
+        Part::Routing => unreachable!("{TIMM_ALONE}"),
         Part::Expand => "conv2d".into(),
         Part::Depthwise => "depthwise_conv2d".into(),
         Part::Reduce => "se/conv2d".into(),
@@ -286,6 +300,7 @@ fn keras(layer: Layer) -> String {
         Layer::Block(place, part) => (place, part),
     };
     let part = match part {
+        Part::Routing => unreachable!("{TIMM_ALONE}"),
         Part::Expand => "expand_conv",
         Part::ExpandNorm => "expand_bn",
         Part::Depthwise => "dwconv",
@@ -313,6 +328,7 @@ fn keras_numbered(layer: Layer, totals: Totals) -> String {
     };
     let (expand, squeeze) = (usize::from(place.expands), 2 * usize::from(place.squeezes));
     match part {
+        Part::Routing => unreachable!("{TIMM_ALONE}"),
         Part::Expand => conv(place.convs),
         Part::Reduce => conv(place.convs + expand),
         Part::Restore => conv(place.convs + expand + 1),

@@ -92,8 +92,12 @@ pub struct MappedWeight {
 /// `num_batches_tracked`, which PyTorch counts beside running statistics, is no parameter.
 ///
 /// Source: the published files of each project; the official numbering slides in blocks without expansion, all of
-/// them and not only the first.
+/// them and not only the first. Of a block with experts each convolution is a matrix `[experts, kernel values]`.
+///
+/// # Panics
+/// When the naming has no names for the network, see [`Naming::names`].
 pub fn weight_map(spec: &NetworkSpec, classes: usize, naming: Naming) -> Vec<MappedWeight> {
+    assert!(naming.names(spec), "{naming} has no names for kernels of experts");
     let before = Totals { stages: spec.stages.len(), ..Totals::default() };
     let mut map = Map { naming, before, section: Section::Backbone, weights: Vec::new() };
     map.end(Layer::StemConv, Layer::StemNorm, [spec.stem, 3, 3, 3]);
@@ -133,6 +137,16 @@ impl Map {
         self.push(layer, Slot::Kernel, dims.to_vec(), Layout::HeightWidthInOut);
     }
 
+    /// A convolution's kernel of those dimensions, or one for each expert, flattened.
+    fn kernels(&mut self, layer: Layer, dims: [usize; 4], layout: Layout, experts: Option<usize>) {
+        match experts {
+            Some(experts) => {
+                self.push(layer, Slot::Kernel, vec![experts, dims.iter().product()], Layout::Torch)
+            }
+            None => self.push(layer, Slot::Kernel, dims.to_vec(), layout),
+        }
+    }
+
     /// Stem or head: one convolution, one batch norm.
     fn end(&mut self, conv: Layer, norm: Layer, dims: [usize; 4]) {
         self.conv(conv, dims);
@@ -160,14 +174,19 @@ impl Map {
         };
         let layer = |part| Layer::Block(place, part);
         let (input, inside, out) = (block.in_channels, block.expanded_channels, block.out_channels);
+        let (experts, dense) = (block.experts, Layout::HeightWidthInOut);
+        if let Some(experts) = experts {
+            self.push(layer(Part::Routing), Slot::Kernel, vec![experts, input], Layout::InOut);
+            self.push(layer(Part::Routing), Slot::Bias, vec![experts], Layout::Torch);
+        }
         if place.expands {
             let kernel = if place.is_full { block.kernel } else { 1 };
-            self.conv(layer(Part::Expand), [inside, input, kernel, kernel]);
+            self.kernels(layer(Part::Expand), [inside, input, kernel, kernel], dense, experts);
             self.norm(layer(Part::ExpandNorm), inside);
         }
         if !place.is_full {
-            let depthwise = vec![inside, 1, block.kernel, block.kernel];
-            self.push(layer(Part::Depthwise), Slot::Kernel, depthwise, Layout::HeightWidthChannels);
+            let depthwise = [inside, 1, block.kernel, block.kernel];
+            self.kernels(layer(Part::Depthwise), depthwise, Layout::HeightWidthChannels, experts);
             self.norm(layer(Part::DepthwiseNorm), inside);
         }
         if let Some(squeezed) = block.squeeze_channels {
@@ -176,7 +195,7 @@ impl Map {
             self.conv(layer(Part::Restore), [inside, squeezed, 1, 1]);
             self.push(layer(Part::Restore), Slot::Bias, vec![inside], Layout::Torch);
         }
-        self.conv(layer(Part::Project), [out, inside, 1, 1]);
+        self.kernels(layer(Part::Project), [out, inside, 1, 1], dense, experts);
         self.norm(layer(Part::ProjectNorm), out);
         self.before.convs += 1 + usize::from(place.expands) + 2 * usize::from(place.squeezes);
         self.before.norms += 1 + usize::from(!place.is_full) + usize::from(place.expands);

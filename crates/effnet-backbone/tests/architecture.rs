@@ -215,3 +215,26 @@ fn a_reduction_that_does_not_exist_is_refused() {
     config.reductions = vec![3, 6];
     EfficientNet::new(config);
 }
+
+#[test]
+fn experts_have_the_routing_of_their_blocks_input() {
+    let (graph, nodes) = classifier(config(NetworkSpec::condconv(4), Padding::Same, 1e-3, ""), 10);
+    let node = |name: &str| graph.node(graph.find(name).unwrap());
+    let routing = graph.find("blocks.4.1.routing_fn.act").unwrap();
+    assert_eq!(node("blocks.4.1.routing_fn.pool").inputs, [graph.find("blocks.4.0.bn3").unwrap()]);
+    for (conv, groups) in [("conv_pw", 1), ("conv_dw", 672), ("conv_pwl", 1)] {
+        let node = node(&format!("blocks.4.1.{conv}"));
+        assert_eq!(node.inputs[1], routing);
+        assert!(matches!(node.op, Op::CondConv { conv, .. } if conv.groups == groups), "{conv}");
+    }
+    assert!(matches!(node("blocks.3.2.conv_pw").op, Op::Conv2d { .. }));
+    // Another size has the same parameters; endpoints are those of B0.
+    let (plain, others) = classifier(config(NetworkSpec::b0(), Padding::Same, 1e-3, ""), 10);
+    let dims = |graph: &Graph, nodes: &Classifier| {
+        let shapes = graph.shapes(2, 96, 64).unwrap();
+        endpoints(nodes).into_iter().map(|(name, id)| (name, shapes[id.0])).collect::<Vec<_>>()
+    };
+    assert_eq!(dims(&graph, &nodes), dims(&plain, &others));
+    let expansions = nodes.endpoints.expansions.iter().map(|id| graph.node(*id).name.clone());
+    assert!(expansions.zip(&others.endpoints.expansions).all(|(name, id)| name == plain.node(*id).name));
+}

@@ -106,12 +106,22 @@ fn any_levels_in_both_number_types() {
     }
 }
 
+/// The same stages, the last three with experts.
+fn small_with_experts() -> EfficientNetConfig {
+    let spec = NetworkSpec::condconv(4).scaled(0.25, 0.5).unwrap();
+    EfficientNetConfig { spec, ..EfficientNetConfig::from_scratch(&Variant::find("cc-b0-4e").unwrap()) }
+}
+
 #[test]
 fn both_number_types_agree_in_values_gradients_and_statistics() {
+    [small(), small_with_experts()].iter().for_each(assert_number_types_agree);
+}
+
+fn assert_number_types_agree(config: &EfficientNetConfig) {
     let maps = [VarMap::new(), VarMap::new()];
     let dtypes = [DType::F32, DType::F64];
     let mut results = maps.iter().zip(dtypes).map(|(map, dtype)| {
-        let backbone = EfficientNet::seeded(&small(), builder(map, dtype), &mut numbers(3)).unwrap();
+        let backbone = EfficientNet::seeded(config, builder(map, dtype), &mut numbers(3)).unwrap();
         let images = images((2, 3, 65, 97)).to_dtype(dtype).unwrap();
         let levels = backbone.features(&images, Mode::Train { uniform: &mut numbers(5) }).unwrap();
         let terms: Vec<Tensor> =

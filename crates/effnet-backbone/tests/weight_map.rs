@@ -37,7 +37,11 @@ fn names_are_unique_in_every_naming() {
     for variant in Variant::ALL {
         // Keras has no EdgeTPU, and so no numbers for its layers.
         let known = |naming: &Naming| *naming != Naming::KerasNumbered || !variant.is_edgetpu();
-        for naming in Naming::ALL.into_iter().filter(known) {
+        let named = |naming: &Naming| naming.names(&variant.network());
+        assert!(
+            variant.experts().is_none() || Naming::ALL.iter().filter(|naming| named(naming)).count() == 1
+        );
+        for naming in Naming::ALL.into_iter().filter(known).filter(named) {
             let map = weight_map(&variant.network(), 10, naming);
             let names: BTreeSet<_> = map.iter().map(|weight| &weight.file_name).collect();
             assert_eq!(names.len(), map.len(), "{} {naming}", variant.name);
@@ -90,4 +94,18 @@ fn torch_names_of_known_parameters() {
     assert_eq!(lukemelas("blocks.0.0.conv_pw.weight"), "_blocks.0._project_conv.weight");
     assert_eq!(lukemelas("blocks.1.2.conv_pw.weight"), "_blocks.3._expand_conv.weight");
     assert_eq!(lukemelas("bn2.running_mean"), "_bn1.running_mean");
+}
+
+/// As timm 1.0 names and shapes them.
+#[test]
+fn timm_names_of_experts() {
+    let map = weight_map(&Variant::find("cc-b0-4e").unwrap().network(), 10, Naming::Timm);
+    let dims = |name: &str| map.iter().find(|weight| weight.name == name).unwrap().dims.clone();
+    assert_eq!(dims("blocks.4.0.routing_fn.weight"), [4, 80]);
+    assert_eq!(dims("blocks.4.0.routing_fn.bias"), [4]);
+    assert_eq!(dims("blocks.4.0.conv_pw.weight"), [4, 480 * 80]);
+    assert_eq!(dims("blocks.4.0.conv_dw.weight"), [4, 480 * 25]);
+    assert_eq!(dims("blocks.4.0.conv_pwl.weight"), [4, 112 * 480]);
+    assert_eq!(dims("blocks.4.0.se.conv_reduce.weight"), [20, 480, 1, 1]);
+    assert_eq!(dims("blocks.3.0.conv_pw.weight"), [240, 40, 1, 1]);
 }

@@ -5,7 +5,9 @@ use std::ops::{Add, AddAssign};
 /// Parameters and multiply-adds of one image.
 ///
 /// Counted as in the EfficientNet papers: convolutions and the classifier. Batch norm counts two parameters a channel
-/// and no multiply-adds; running statistics are not parameters.
+/// and no multiply-adds; running statistics are not parameters. Where kernels are mixed from experts, an image costs as
+/// many multiply-adds more as there are values in all experts, and those of the layer that weighs them (CondConv, arXiv
+/// 1904.04971).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Cost {
     /// Trained values.
@@ -65,6 +67,13 @@ fn conv_norm(weights: usize, channels: usize, size: Size) -> Cost {
     Cost { params: (weights + 2 * channels) as u64, macs: weights as u64 * size.cells() }
 }
 
+/// [`conv_norm`] of a kernel that is mixed from `experts` kernels for every image.
+fn mixed_conv_norm(experts: usize, weights: usize, channels: usize, size: Size) -> Cost {
+    let Cost { params, macs } = conv_norm(weights, channels, size);
+    let all = (experts * weights) as u64;
+    Cost { params: params - weights as u64 + all, macs: macs + all }
+}
+
 /// A layer on a pooled vector, with bias.
 fn linear(inputs: usize, outputs: usize) -> Cost {
     Cost { params: (inputs * outputs + outputs) as u64, macs: (inputs * outputs) as u64 }
@@ -84,6 +93,13 @@ impl NetworkSpec {
                 features += conv_norm(weights, expanded, size);
                 features += conv_norm(expanded * block.out_channels, block.out_channels, size);
                 continue;
+            }
+            let conv_norm = |weights, channels, size| match block.experts {
+                Some(experts) => mixed_conv_norm(experts, weights, channels, size),
+                None => conv_norm(weights, channels, size),
+            };
+            if let Some(experts) = block.experts {
+                features += linear(block.in_channels, experts);
             }
             if block.expansion != 1 {
                 features += conv_norm(block.in_channels * expanded, expanded, size);

@@ -82,6 +82,7 @@ impl Ledger {
     /// before, of the output after.
     fn block(&mut self, block: &BlockSpec, input: u64, size: &mut (usize, usize)) -> u64 {
         let (expanded, residual) = (block.expanded_channels, block.has_residual);
+        let routing = block.experts.map_or(0, |experts| self.routing(block.in_channels, experts));
         let (mut x, expands) = (input, block.form == BlockForm::Depthwise && block.expansion != 1);
         if expands {
             x = self.write(expanded * size.0 * size.1);
@@ -98,11 +99,19 @@ impl Ledger {
             self.squeeze_excite(expanded, squeezed);
         }
         let output = self.write(block.out_channels * size.0 * size.1);
-        self.free(inside);
+        self.free(inside + routing);
         if residual {
             self.free(input);
         }
         output
+    }
+
+    /// The weights of the experts, which stay until the projection; the mean that they are made of comes and goes.
+    fn routing(&mut self, channels: usize, experts: usize) -> u64 {
+        let pooled = self.write(channels);
+        let weights = self.write(experts);
+        self.free(pooled);
+        weights
     }
 
     /// Its three vectors come and go; the map is scaled in place.

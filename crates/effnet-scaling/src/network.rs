@@ -46,6 +46,9 @@ pub struct StageSpec {
     /// Channels that the first block's expansion multiplies where they are not those of its input, as in the first stage
     /// of EdgeTPU.
     pub nominal_input: Option<usize>,
+    /// Kernels that each of a block's three convolutions mixes for every image (CondConv, arXiv 1904.04971); `None` for
+    /// ordinary convolutions. Only blocks with a depthwise convolution have them.
+    pub experts: Option<usize>,
 }
 
 /// A ratio is a number and never NaN.
@@ -56,6 +59,7 @@ impl Hash for StageSpec {
         let StageSpec { repeats, kernel, stride, expansion, channels, .. } = *self;
         (repeats, kernel, stride, expansion, channels).hash(state);
         (self.squeeze_ratio.map(f64::to_bits), self.form, self.residual, self.nominal_input).hash(state);
+        self.experts.hash(state);
     }
 }
 
@@ -99,6 +103,8 @@ pub struct BlockSpec {
     pub squeeze_channels: Option<usize>,
     /// The block adds its input to its output.
     pub has_residual: bool,
+    /// Kernels that each convolution mixes, if they are not ordinary ones.
+    pub experts: Option<usize>,
 }
 
 /// Last map of one resolution: `reduction_i` has stride `2^i`.
@@ -111,6 +117,9 @@ pub struct Reduction {
     /// Channels.
     pub channels: usize,
 }
+
+/// Stages with experts in a CondConv network, the last ones.
+const MIXED_STAGES: usize = 3;
 
 /// Squeeze-and-excitation ratio of EfficientNet.
 const SQUEEZE: Option<f64> = Some(0.25);
@@ -128,6 +137,7 @@ impl NetworkSpec {
             form: BlockForm::Depthwise,
             residual: true,
             nominal_input: None,
+            experts: None,
         };
         NetworkSpec {
             stem: 32,
@@ -153,6 +163,15 @@ impl NetworkSpec {
         network
     }
 
+    /// B0 with `experts` kernels for every convolution of a block in its last three stages, from which each image mixes
+    /// its own (CondConv, arXiv 1904.04971, section 4.1).
+    pub fn condconv(experts: usize) -> Self {
+        let mut network = Self::b0();
+        let mixed = network.stages.len() - MIXED_STAGES;
+        network.stages[mixed..].iter_mut().for_each(|stage| stage.experts = Some(experts));
+        network
+    }
+
     /// EfficientNet-EdgeTPU-S: ReLU, no squeeze-and-excitation, full convolutions in the fine stages.
     pub fn edgetpu() -> Self {
         let stage = |form, repeats, kernel, stride, expansion, channels| StageSpec {
@@ -165,6 +184,7 @@ impl NetworkSpec {
             form,
             residual: true,
             nominal_input: None,
+            experts: None,
         };
         let (full, depthwise) = (BlockForm::Full, BlockForm::Depthwise);
         let first = StageSpec { residual: false, nominal_input: Some(24), ..stage(full, 1, 3, 1, 4, 24) };
@@ -225,6 +245,7 @@ impl NetworkSpec {
                     out_channels: spec.channels,
                     squeeze_channels: spec.squeeze_ratio.map(squeeze),
                     has_residual: spec.residual && stride == 1 && in_channels == spec.channels,
+                    experts: spec.experts,
                 });
                 in_channels = spec.channels;
             }
@@ -263,6 +284,14 @@ mod tests {
     fn a_block_squeezes_its_input_not_its_expansion() {
         let block = NetworkSpec::b0().blocks()[1];
         assert_eq!((block.expanded_channels, block.squeeze_channels), (96, Some(4)));
+    }
+
+    #[test]
+    fn the_last_three_stages_of_condconv_have_experts() {
+        let blocks = NetworkSpec::condconv(4).blocks();
+        let with = blocks.iter().filter(|block| block.experts == Some(4)).map(|block| block.stage);
+        assert_eq!(with.collect::<Vec<_>>(), [4, 4, 4, 5, 5, 5, 5, 6]);
+        assert!(NetworkSpec::b0().blocks().iter().all(|block| block.experts.is_none()));
     }
 
     #[test]

@@ -20,9 +20,9 @@ const fn variant(name: &'static str, width: f64, depth: f64, resolution: usize, 
 }
 
 impl Variant {
-    /// B0 to B8, L2, Lite0 to Lite4 and EdgeTPU-S to -L, as published. The larger ones are close to compound scaling but not equal to
-    /// it, so the table is data.
-    pub const ALL: [Variant; 18] = [
+    /// B0 to B8, L2, Lite0 to Lite4, EdgeTPU-S to -L and the three of CondConv, as published. The larger ones are close to
+    /// compound scaling but not equal to it, so the table is data.
+    pub const ALL: [Variant; 21] = [
         variant("b0", 1.0, 1.0, 224, 0.2),
         variant("b1", 1.0, 1.1, 240, 0.2),
         variant("b2", 1.1, 1.2, 260, 0.3),
@@ -41,10 +41,13 @@ impl Variant {
         variant("edgetpu-s", 1.0, 1.0, 224, 0.2),
         variant("edgetpu-m", 1.0, 1.1, 240, 0.2),
         variant("edgetpu-l", 1.2, 1.4, 300, 0.3),
+        variant("cc-b0-4e", 1.0, 1.0, 224, 0.25),
+        variant("cc-b0-8e", 1.0, 1.0, 224, 0.25),
+        variant("cc-b1-8e", 1.0, 1.1, 224, 0.25),
     ];
 
-    /// Finds a variant by name: `b0`, `efficientnet-b0`, `efficientnet_lite0`, `efficientnet-edgetpu-s` or timm's
-    /// `efficientnet_es`, in any case.
+    /// Finds a variant by name: `b0`, `efficientnet-b0`, `efficientnet_lite0`, `efficientnet-edgetpu-s`, timm's
+    /// `efficientnet_es` and `efficientnet_cc_b0_4e`, or the official `efficientnet-condconv-b0-8e-depth`, in any case.
     ///
     /// # Errors
     /// When there is none of that name.
@@ -54,6 +57,9 @@ impl Variant {
             "es" => "edgetpu-s",
             "em" => "edgetpu-m",
             "el" => "edgetpu-l",
+            "condconv-b0-4e" | "b0-4e" => "cc-b0-4e",
+            "condconv-b0-8e" | "b0-8e" => "cc-b0-8e",
+            "condconv-b0-8e-depth" | "b0-8e-depth" | "cc-b0-8e-depth" => "cc-b1-8e",
             other => other,
         };
         let known = || Self::ALL.map(|variant| variant.name).join(", ");
@@ -72,9 +78,21 @@ impl Variant {
         self.name.starts_with("edgetpu")
     }
 
+    /// Kernels that a convolution of the last three stages mixes for every image: 4 or 8 in the CondConv variants (arXiv
+    /// 1904.04971), `None` in all others. `cc-b1-8e` is the official `b0-8e-depth`, which was trained at 224 pixels; timm
+    /// evaluates it at 240.
+    pub fn experts(&self) -> Option<usize> {
+        match self.name.strip_prefix("cc-")?.ends_with("-4e") {
+            true => Some(4),
+            false => Some(8),
+        }
+    }
+
     /// The network that the variant's multipliers scale.
     pub fn baseline(&self) -> NetworkSpec {
-        if self.is_lite() {
+        if let Some(experts) = self.experts() {
+            NetworkSpec::condconv(experts)
+        } else if self.is_lite() {
             NetworkSpec::lite0()
         } else if self.is_edgetpu() {
             NetworkSpec::edgetpu()
@@ -101,6 +119,15 @@ mod tests {
         for name in ["efficientnet_es", "EfficientNet-EdgeTPU-S", "edgetpu-s"] {
             assert_eq!(Variant::find(name).unwrap().name, "edgetpu-s");
         }
+        for name in ["efficientnet_cc_b0_4e", "EfficientNet-CondConv-B0-4e", "b0-4e", "cc-b0-4e"] {
+            let variant = Variant::find(name).unwrap();
+            assert_eq!((variant.name, variant.experts()), ("cc-b0-4e", Some(4)));
+        }
+        for name in ["efficientnet_cc_b1_8e", "efficientnet-condconv-b0-8e-depth", "b0-8e-depth"] {
+            let variant = Variant::find(name).unwrap();
+            assert_eq!((variant.name, variant.experts()), ("cc-b1-8e", Some(8)));
+        }
+        assert_eq!(Variant::find("b0").unwrap().experts(), None);
         let message = Variant::find("b9").unwrap_err().to_string();
         assert!(message.contains("b8") && message.contains("lite4"), "{message}");
     }

@@ -81,3 +81,18 @@ fn the_backbone_part_of_published_variants() {
     assert_eq!(params("b7"), 62_143_440);
     assert_eq!(params("lite0"), 2_958_848);
 }
+
+/// Parameters as timm counts them. Table 2 of arXiv 1904.04971 gives B0 391 M multiply-adds and, with eight experts, 413 M:
+/// what the experts add is their mixing, once an image, and the layer that weighs them.
+#[test]
+fn condconv_variants_cost_what_is_published() {
+    let cost = |name| {
+        let variant = Variant::find(name).unwrap();
+        variant.network().cost(variant.resolution, variant.resolution, 1000).total()
+    };
+    let params = ["cc-b0-4e", "cc-b0-8e", "cc-b1-8e"].map(|name| cost(name).params);
+    assert_eq!(params, [13_314_116, 24_013_284, 39_715_968]);
+    let added = |name| (cost(name).macs - cost("b0").macs) as f64 / 1e6;
+    assert!((added("cc-b0-8e") - (413.0 - 391.0)).abs() < 1.0, "{}", added("cc-b0-8e"));
+    assert_eq!(2.0 * added("cc-b0-4e"), added("cc-b0-8e"));
+}

@@ -22,9 +22,9 @@ pub enum Normalization {
     None,
     /// Mean and standard deviation of ImageNet, as plain, AutoAugment, RandAugment and NoisyStudent checkpoints want.
     Imagenet,
-    /// To `[-1, 1]`, as the Lite and EdgeTPU variants and the AdvProp checkpoints were trained.
+    /// To `[-1, 1]`, as timm runs the Lite, EdgeTPU and CondConv variants and the AdvProp checkpoints.
     Lite,
-    /// `(byte - 127) / 128`: the Lite variants as TensorFlow runs them, half a grey level from [`Self::Lite`].
+    /// `(byte - 127) / 128`: the Lite and CondConv variants as TensorFlow runs them, half a grey level from [`Self::Lite`].
     LiteTensorflow,
 }
 

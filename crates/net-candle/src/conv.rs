@@ -22,6 +22,22 @@ pub(crate) fn conv2d(x: &Tensor, conv: Conv, weight: &Tensor, bias: Option<&Tens
     }
 }
 
+/// [`net_graph::Op::CondConv`]: `x` `[B, C_in, H, W]`, `routing` `[B, E, 1, 1]`, `weight` `[E, kernel values]`; image by
+/// image, each with its mixed kernel.
+pub(crate) fn cond_conv(
+    x: &Tensor,
+    routing: &Tensor,
+    conv: Conv,
+    weight: &Tensor,
+    out: usize,
+) -> Result<Tensor> {
+    let (batch, channels, _, _) = x.dims4()?;
+    let kernel = (out, channels / conv.groups, conv.kernel, conv.kernel);
+    let mixed = routing.reshape((batch, weight.dim(0)?))?.matmul(weight)?; // [B, kernel values]
+    let image = |b| conv2d(&x.narrow(0, b, 1)?, conv, &mixed.narrow(0, b, 1)?.reshape(kernel)?, None);
+    Tensor::cat(&(0..batch).map(image).collect::<Result<Vec<_>>>()?, 0)
+}
+
 /// A matrix product for a 1x1 kernel. Else candle's convolution without padding over exactly the cells it reads: its
 /// backward derives the padding of the gradient from the height alone, which is right where nothing is left over.
 fn dense(x: &Tensor, window: Window, conv: Conv, weight: &Tensor) -> Result<Tensor> {

@@ -295,6 +295,9 @@ impl CandleNet {
             Op::Conv2d { conv, weight, bias } => {
                 conv::conv2d(x, *conv, &param(*weight), bias.map(param).as_ref())
             }
+            Op::CondConv { conv, weight } => {
+                conv::cond_conv(x, &inputs[1], *conv, &param(*weight), node.channels)
+            }
             &Op::BatchNorm { gamma, beta, mean, var, eps, momentum } => {
                 let (running_mean, running_var) = (&self.vars[mean.0], &self.vars[var.0]);
                 let (gamma_value, beta) = (param(gamma), param(beta));

@@ -156,9 +156,10 @@ fn kind(op: &Op) -> usize {
         Op::Dropout { .. } => 16,
         Op::Linear { .. } => 17,
         Op::DecodeDetections { .. } => 18,
+        Op::CondConv { .. } => 19,
     }
 }
-const KINDS: usize = 19;
+const KINDS: usize = 20;
 
 const SIZES: [(usize, usize); 4] = [(7, 8), (8, 7), (6, 6), (5, 5)];
 
@@ -171,6 +172,7 @@ fn cases() -> Vec<Case> {
     };
     for (height, width) in SIZES {
         convolutions(&mut |name, build| add(name, [2, 4, height, width], build));
+        mixed_convolutions(&mut |name, build| add(name, [2, 4, height, width], build));
         maps(&mut |name, build| add(name, [2, 4, height, width], build));
     }
     vectors(&mut |name, build| add(name, [3, 4, 1, 1], build));
@@ -189,6 +191,21 @@ fn convolutions(add: &mut dyn FnMut(&str, Build<'_>)) {
                 add(&format!("{conv:?}"), &|b, x| b.conv("target", x, out, conv, ANY, Some(ANY)));
             }
         }
+    }
+}
+
+/// Dense, depthwise and grouped kernels, mixed by a routing that is made from the map itself.
+fn mixed_convolutions(add: &mut dyn FnMut(&str, Build<'_>)) {
+    for (kernel, stride, groups, out) in
+        [(1, 1, 1, 3), (3, 1, 4, 4), (3, 2, 1, 3), (5, 2, 4, 4), (3, 1, 2, 6)]
+    {
+        let conv = Conv { kernel, stride, padding: Padding::Same, groups };
+        add(&format!("mixed {conv:?}"), &|b, x| {
+            let pooled = b.global_avg_pool("pooled", x)?;
+            let routing = b.linear("routing_fn", pooled, 3, ANY, ANY)?;
+            let routing = b.activation("routing", routing, Activation::Sigmoid)?;
+            b.cond_conv("target", x, routing, out, conv, ANY)
+        });
     }
 }
 

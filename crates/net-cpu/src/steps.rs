@@ -56,7 +56,9 @@ pub(crate) fn macs(graph: &Graph, nodes: &[NodeId], shapes: &[Shape]) -> u64 {
 /// Kinds of those of some nodes that multiply and add, in order; of the first node where none does.
 pub(crate) fn kind(graph: &Graph, nodes: &[NodeId], shapes: &[Shape]) -> String {
     let name = |id: &NodeId| match &graph.node(*id).op {
-        op @ Op::Conv2d { conv, .. } => format!("{} {k}x{k}", op.kind(), k = conv.kernel),
+        op @ (Op::Conv2d { conv, .. } | Op::CondConv { conv, .. }) => {
+            format!("{} {k}x{k}", op.kind(), k = conv.kernel)
+        }
         op => op.kind().to_string(),
     };
     let main: Vec<String> = nodes.iter().filter(|id| graph.macs(**id, shapes) > 0).map(name).collect();

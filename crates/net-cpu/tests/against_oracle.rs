@@ -23,6 +23,14 @@ impl Numbers {
 }
 
 const INIT: Init = Init::Uniform { bound: 0.5 };
+
+/// Weights of four experts from the means of a map.
+fn routing(b: &mut Builder, x: NodeId) -> Result<NodeId, GraphError> {
+    let pooled = b.global_avg_pool("routing.pool", x)?;
+    let routing = b.linear("routing.fc", pooled, 4, INIT, INIT)?;
+    b.activation("routing", routing, Activation::Sigmoid)
+}
+
 type Block = fn(&mut Builder, NodeId) -> Result<NodeId, GraphError>;
 
 fn conv(kernel: usize, stride: usize, padding: Padding, groups: usize) -> Conv {
@@ -39,6 +47,40 @@ const BLOCKS: &[(&str, Block)] = &[
     ("depthwise 3x3", |b, x| b.conv("op", x, 8, conv(3, 1, Padding::Symmetric, 8), INIT, None)),
     ("depthwise 5x5 stride 2 same", |b, x| {
         b.conv("op", x, 8, conv(5, 2, Padding::Same, 8), INIT, Some(INIT))
+    }),
+    ("mixed pointwise", |b, x| {
+        let routing = routing(b, x)?;
+        b.cond_conv("op", x, routing, 12, conv(1, 1, Padding::Symmetric, 1), INIT)
+    }),
+    ("mixed 3x3 stride 2 same, norm", |b, x| {
+        let routing = routing(b, x)?;
+        let y = b.cond_conv("op", x, routing, 5, conv(3, 2, Padding::Same, 1), INIT)?;
+        b.batch_norm("op.bn", y, 1e-3, 0.1)
+    }),
+    ("mixed depthwise, its map is its routing", |b, x| {
+        let x = b.global_avg_pool("op.pool", x)?;
+        b.cond_conv("op", x, x, 8, conv(3, 1, Padding::Symmetric, 8), INIT)
+    }),
+    ("block of experts", |b, x| {
+        let routing = routing(b, x)?;
+        let y = b.cond_conv("op.expand", x, routing, 20, conv(1, 1, Padding::Same, 1), INIT)?;
+        let y = b.batch_norm("op.bn1", y, 1e-3, 0.1)?;
+        let y = b.activation("op.act1", y, Activation::Silu)?;
+        let y = b.cond_conv("op.depthwise", y, routing, 20, conv(5, 1, Padding::Same, 20), INIT)?;
+        let y = b.batch_norm("op.bn2", y, 1e-3, 0.1)?;
+        let y = b.activation("op.act2", y, Activation::Silu)?;
+        let gate = b.global_avg_pool("op.squeeze", y)?;
+        let gate = b.activation("op.excite", gate, Activation::Sigmoid)?;
+        let y = b.gate("op.gate", y, gate)?;
+        let y = b.cond_conv("op.project", y, routing, 8, conv(1, 1, Padding::Same, 1), INIT)?;
+        let y = b.batch_norm("op.bn3", y, 1e-3, 0.1)?;
+        b.add("op.add", y, x)
+    }),
+    ("routing by a gate", |b, x| {
+        let pooled = b.global_avg_pool("op.pool", x)?;
+        let factors = b.activation("op.factors", pooled, Activation::Sigmoid)?;
+        let routing = b.gate("op.gate", pooled, factors)?;
+        b.cond_conv("op", x, routing, 6, conv(1, 1, Padding::Symmetric, 1), INIT)
     }),
     ("batch norm", |b, x| b.batch_norm("op", x, 1e-3, 0.03)),
     ("batch norm and SiLU", |b, x| {

@@ -25,6 +25,14 @@ fn refused(result: Result<TrainPlan, NetError>) -> bool {
 
 #[test]
 fn convolutions_in_groups_of_several_channels() {
+    let mixed = |groups| {
+        plan(|b, x| {
+            let routing = b.global_avg_pool("routing", x).unwrap();
+            let conv = Conv { kernel: 3, stride: 1, padding: Padding::Same, groups };
+            vec![b.cond_conv("mixed", x, routing, 4, conv, Init::Constant(1.0)).unwrap()]
+        })
+    };
+    assert!(refused(mixed(2)) && mixed(1).is_ok() && mixed(4).is_ok());
     assert!(refused(plan(|b, x| vec![conv(b, "grouped", x, 2)])));
     assert!(plan(|b, x| vec![conv(b, "dense", x, 1)]).is_ok());
     assert!(plan(|b, x| vec![conv(b, "depthwise", x, 4)]).is_ok());

@@ -69,20 +69,27 @@ impl Builder {
         init: Init,
         bias: Option<Init>,
     ) -> Result<NodeId, GraphError> {
-        let channels = self.channels(x);
-        let whole =
-            conv.groups > 0 && channels.is_multiple_of(conv.groups) && out.is_multiple_of(conv.groups);
-        self.expect(name, whole && out > 0, || {
-            (
-                format!("channels in and out that divide into {} groups", conv.groups),
-                format!("{channels} and {out}"),
-            )
-        })?;
-        let dims = vec![out, channels / conv.groups, conv.kernel, conv.kernel];
+        let dims = self.kernel_dims(name, x, out, conv)?;
         let weight = self.param(format!("{name}.weight"), dims, Role::Weight, init)?;
         let bias =
             bias.map(|init| self.param(format!("{name}.bias"), vec![out], Role::Bias, init)).transpose()?;
         self.push(name, Op::Conv2d { conv, weight, bias }, &[x], out)
+    }
+
+    /// [`Op::CondConv`] with as many experts as `routing` has channels; parameter `{name}.weight`.
+    pub fn cond_conv(
+        &mut self,
+        name: &str,
+        x: NodeId,
+        routing: NodeId,
+        out: usize,
+        conv: Conv,
+        init: Init,
+    ) -> Result<NodeId, GraphError> {
+        let kernel = self.kernel_dims(name, x, out, conv)?.iter().product();
+        let dims = vec![self.channels(routing), kernel];
+        let weight = self.param(format!("{name}.weight"), dims, Role::Weight, init)?;
+        self.push(name, Op::CondConv { conv, weight }, &[x, routing], out)
     }
 
     /// [`Op::BatchNorm`]; parameters `{name}.weight`, `.bias`, `.running_mean`, `.running_var`.
@@ -214,6 +221,20 @@ impl Builder {
             &inputs,
             4 + class_count,
         )
+    }
+
+    /// Dimensions of a convolution's kernel, `[C_out, C_in / groups, k, k]`.
+    fn kernel_dims(&self, name: &str, x: NodeId, out: usize, conv: Conv) -> Result<Vec<usize>, GraphError> {
+        let channels = self.channels(x);
+        let whole =
+            conv.groups > 0 && channels.is_multiple_of(conv.groups) && out.is_multiple_of(conv.groups);
+        self.expect(name, whole && out > 0, || {
+            (
+                format!("channels in and out that divide into {} groups", conv.groups),
+                format!("{channels} and {out}"),
+            )
+        })?;
+        Ok(vec![out, channels / conv.groups, conv.kernel, conv.kernel])
     }
 
     fn param(

@@ -3,8 +3,8 @@ use std::ops::{Add, AddAssign};
 
 /// Parameters and multiply-adds.
 ///
-/// Multiply-adds (MACs) are those of convolutions, linear layers and the expectation over the detection head's bins;
-/// batch norm, activations and pooling are not counted. FLOPs in the YOLO literature are twice this number; "FLOPS" in
+/// Multiply-adds (MACs) are those of convolutions, linear layers and the expectation over the detection head's bins; where
+/// an image mixes its kernel from experts, also one for every value of every expert; batch norm, activations and pooling are not counted. FLOPs in the YOLO literature are twice this number; "FLOPS" in
 /// the EfficientNet papers is this number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Cost {
@@ -77,6 +77,11 @@ impl Graph {
             Op::Conv2d { weight, .. } | Op::Linear { weight, .. } => {
                 positions * self.param(*weight).len() as u64
             }
+            Op::CondConv { weight, .. } => {
+                let param = self.param(*weight);
+                let kernel = (param.len() / param.dims[0]) as u64;
+                positions * kernel + (shapes[id.0].batch * param.len()) as u64
+            }
             Op::DecodeDetections { reg_max, .. } => positions * 4 * *reg_max as u64,
             _ => 0,
         }
@@ -96,5 +101,24 @@ mod tests {
         let graph = b.finish();
         let shapes = graph.shapes(2, 64, 64).unwrap();
         assert_eq!(graph.cost(&shapes), Cost { params: 16 * 27 + 16, macs: 2 * 32 * 32 * 16 * 27 });
+    }
+
+    #[test]
+    fn mixing_costs_every_value_of_every_expert_once_an_image() {
+        let mut b = Builder::new();
+        let image = b.input("image", 3).unwrap();
+        let routing = b.global_avg_pool("routing", image).unwrap();
+        let conv = Conv { kernel: 3, stride: 2, padding: Padding::Symmetric, groups: 1 };
+        b.cond_conv("conv", image, routing, 16, conv, Init::Constant(0.0)).unwrap();
+        let graph = b.finish();
+        let shapes = graph.shapes(2, 64, 64).unwrap();
+        assert_eq!(shapes[2].dims(), [2, 16, 32, 32]);
+        let kernel = 16 * 27;
+        assert_eq!(graph.param(crate::ParamId(0)).dims, [3, kernel]);
+        let (kernel, experts) = (kernel as u64, 3);
+        assert_eq!(
+            graph.cost(&shapes),
+            Cost { params: experts * kernel, macs: 2 * (32 * 32 * kernel + experts * kernel) }
+        );
     }
 }

@@ -90,7 +90,9 @@ impl Node {
         let Some(first) = self.inputs.first().map(|id| shapes[id.0]) else { return Ok(image) };
         let sized = |height, width| Shape { batch: first.batch, channels: self.channels, height, width };
         match &self.op {
-            Op::Conv2d { conv, .. } => self.window(first, conv.padding, conv.kernel, conv.stride),
+            Op::Conv2d { conv, .. } | Op::CondConv { conv, .. } => {
+                self.window(first, conv.padding, conv.kernel, conv.stride)
+            }
             Op::MaxPool { kernel, stride } => self.window(first, Padding::Symmetric, *kernel, *stride),
             Op::GlobalAvgPool | Op::Linear { .. } => Ok(sized(1, 1)),
             Op::Upsample { factor } => Ok(sized(first.height * factor, first.width * factor)),

@@ -47,6 +47,15 @@ pub enum Op {
         /// Bias, if any.
         bias: Option<ParamId>,
     },
+    /// Convolution with a kernel of its own for every image (CondConv, arXiv 1904.04971, section 3). Inputs are the map
+    /// and the routing `[B, E, 1, 1]`; the kernel of image `b` is the sum over the experts `e` of `routing[b, e] *
+    /// weight[e]`. Weight `[E, C_out * (C_in / groups) * k * k]`, every row a kernel in the order of [`Op::Conv2d`]'s.
+    CondConv {
+        /// Geometry.
+        conv: Conv,
+        /// One kernel an expert.
+        weight: ParamId,
+    },
     /// Batch norm over B, H, W of each channel. The running variance takes the unbiased batch variance
     /// (biased where there is one value), and `running = (1 - momentum) * running + momentum * batch`.
     BatchNorm {
@@ -133,6 +142,8 @@ impl Op {
             Op::ChannelAffine { .. } => "ChannelAffine",
             Op::Conv2d { conv, .. } if conv.groups > 1 => "DepthwiseConv",
             Op::Conv2d { .. } => "Conv",
+            Op::CondConv { conv, .. } if conv.groups > 1 => "DepthwiseCondConv",
+            Op::CondConv { .. } => "CondConv",
             Op::BatchNorm { .. } => "BatchNorm",
             Op::Activation(Activation::Silu) => "SiLU",
             Op::Activation(Activation::Relu) => "ReLU",
@@ -156,6 +167,7 @@ impl Op {
     pub fn params(&self) -> Vec<ParamId> {
         match *self {
             Op::Conv2d { weight, bias, .. } => std::iter::once(weight).chain(bias).collect(),
+            Op::CondConv { weight, .. } => vec![weight],
             Op::BatchNorm { gamma, beta, mean, var, .. } => vec![gamma, beta, mean, var],
             Op::Linear { weight, bias } => vec![weight, bias],
             Op::DecodeDetections { bins, .. } => vec![bins],

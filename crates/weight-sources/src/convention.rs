@@ -111,25 +111,28 @@ pub fn architecture(source: &Path, told: Option<&str>, archive: &Archive) -> Str
 fn of_naming(matched: &Matched<'_>, architecture: &str) -> Convention {
     let Names::EfficientNet(naming) = matched.names else { return stock_yolov8() };
     let is_lite = matched.variant.is_lite;
+    // Google trained them all.
+    let has_experts = matched.variant.has_experts();
+    let is_torch_trained = !has_experts && is_torch_trained(architecture, is_lite);
     let tensorflow = (PaddingMode::Same, 1e-3);
     let torch = (PaddingMode::Symmetric, 1e-5);
     let (padding, bn_eps) = match naming {
         Naming::Torchvision if is_large(&matched.variant) => (PaddingMode::Symmetric, 1e-3),
         Naming::Torchvision => torch,
-        Naming::Timm if is_torch_trained(architecture, is_lite) => torch,
+        Naming::Timm if is_torch_trained => torch,
         _ => tensorflow,
     };
     let normalization = match naming {
         _ if has_inputs_around_zero(architecture) => Normalization::Lite,
-        Naming::Timm if is_torch_trained(architecture, is_lite) => Normalization::Imagenet,
+        Naming::Timm if is_torch_trained => Normalization::Imagenet,
         Naming::TensorFlow | Naming::Keras | Naming::KerasNumbered if is_lite => {
             Normalization::LiteTensorflow
         }
-        _ if is_lite => Normalization::Lite,
+        _ if is_lite || has_experts => Normalization::Lite,
         _ => Normalization::Imagenet,
     };
     let is_timms = architecture.starts_with("efficientnet_") || architecture.contains("tf_");
-    let told = naming != Naming::Timm || is_timms;
+    let told = naming != Naming::Timm || is_timms || has_experts;
     let assumed = if told { Vec::new() } else { vec!["padding", "bn_eps"] };
     Convention { padding, bn_eps, normalization, assumed }
 }

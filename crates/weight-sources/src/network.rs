@@ -71,7 +71,10 @@ impl Variant {
     /// All published variants that have such names.
     pub fn published(names: Names) -> Vec<Self> {
         match names {
-            Names::EfficientNet(_) => effnet_scaling::Variant::ALL.iter().map(Self::efficientnet).collect(),
+            Names::EfficientNet(naming) => {
+                let all = effnet_scaling::Variant::ALL.iter();
+                all.filter(|variant| naming.names(&variant.network())).map(Self::efficientnet).collect()
+            }
             Names::Ultralytics => NeckScale::ALL.into_iter().map(Self::yolov8).collect(),
         }
     }
@@ -124,6 +127,11 @@ impl Variant {
         Variant { name, network: Network::Yolov8(scale), is_lite: false, resolution: None }
     }
 
+    /// True if images mix kernels from experts (CondConv).
+    pub fn has_experts(&self) -> bool {
+        self.spec().is_some_and(|spec| spec.stages.iter().any(|stage| stage.experts.is_some()))
+    }
+
     /// The stages, if it is an EfficientNet.
     pub fn spec(&self) -> Option<&NetworkSpec> {
         match &self.network {
@@ -138,7 +146,7 @@ impl Variant {
     /// When it never has those names.
     pub fn map(&self, names: Names, classes: usize) -> Result<Vec<MappedWeight>, SourceError> {
         match (&self.network, names) {
-            (Network::EfficientNet(spec), Names::EfficientNet(naming)) => {
+            (Network::EfficientNet(spec), Names::EfficientNet(naming)) if naming.names(spec) => {
                 Ok(weight_map(spec, classes, naming))
             }
             (Network::Yolov8(scale), Names::Ultralytics) => detector_map(*scale, classes),
@@ -160,13 +168,15 @@ fn detector_map(scale: NeckScale, classes: usize) -> Result<Vec<MappedWeight>, S
     Ok(detector.graph.params().iter().map(weight).collect())
 }
 
-/// `b0` of `tf_efficientnet_b0.ns_jft_in1k` or `tf_efficientnet_b0_ns`.
+/// `b0` of `tf_efficientnet_b0.ns_jft_in1k` or `tf_efficientnet_b0_ns`, `cc_b0_4e` of `tf_efficientnet_cc_b0_4e.in1k`.
 fn short_name(name: &str) -> &str {
     let Some(rest) = name.strip_prefix("tf_efficientnet_").or_else(|| name.strip_prefix("efficientnet_"))
     else {
         return name;
     };
-    rest.split(['_', '.']).next().unwrap_or(rest)
+    let parts = if rest.starts_with("cc_") { 3 } else { 1 };
+    let end = rest.match_indices(['_', '.']).nth(parts - 1).map_or(rest.len(), |(at, _)| at);
+    &rest[..end]
 }
 
 #[cfg(test)]
@@ -177,6 +187,9 @@ mod tests {
     fn full_names_of_timm_are_variants() {
         for name in ["b3", "efficientnet_b3", "tf_efficientnet_b3_ns", "tf_efficientnet_b3.ns_jft_in1k"] {
             assert_eq!(Variant::named(name, None).unwrap().name, "b3");
+        }
+        for name in ["cc-b0-4e", "tf_efficientnet_cc_b0_4e", "tf_efficientnet_cc_b0_4e.in1k"] {
+            assert_eq!(Variant::named(name, None).unwrap().name, "cc-b0-4e");
         }
         assert_eq!(Variant::named("yolov8m", None).unwrap().network, Network::Yolov8(NeckScale::M));
         assert!(Variant::named("resnet50", None).is_err());

@@ -119,6 +119,20 @@ fn column(folder: &Path, heading: &str) -> Vec<f64> {
 
 #[test]
 fn the_loss_falls() {
+    assert_loss_falls(spec);
+}
+
+#[test]
+fn the_loss_of_a_backbone_with_experts_falls() {
+    assert_loss_falls(|settings| {
+        let text = MODEL.replace("efficientnet-lite0", "efficientnet-cc-b0-4e");
+        let mut spec = ModelSpec::from_yaml(&text, "tests/training.rs").unwrap();
+        spec.set(settings, "tests/training.rs").unwrap();
+        spec
+    });
+}
+
+fn assert_loss_falls(spec: impl Fn(&[&str]) -> ModelSpec) {
     let folder = tempfile::tempdir().unwrap();
     // The same pictures in every epoch, so that one epoch's loss compares with another's.
     let undistorted = ["mosaic=0", "scale=0", "translate=0", "fliplr=0", "hsv_h=0", "hsv_s=0", "hsv_v=0"];

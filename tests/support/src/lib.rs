@@ -193,6 +193,8 @@ pub fn rule_weight(prefix: &str, gain: f64, name: &str, dims: &[usize]) -> Vec<f
             0.5 + u
         } else if name.ends_with("running_mean") || name.ends_with("bias") {
             0.1 * s
+        } else if dims.len() == 2 && name.contains("conv_") {
+            s * (2.0 * gain / (fan_in as f64).sqrt()).sqrt()
         } else if dims.len() >= 2 {
             s * (gain / fan_in as f64).sqrt()
         } else {

@@ -33,6 +33,9 @@ pub(super) fn check_target(target: Target, info: &WeightsInfo, variant: &Variant
     require(target == Target::Timm || variant.spec().is_some(), || {
         "--to: those names exist for EfficientNets only; this is a YOLOv8 detector".into()
     })?;
+    require(target == Target::Timm || !variant.has_experts(), || {
+        format!("--to: kernels of experts, as `{}` has them, are named by timm alone", variant.name)
+    })?;
     match target {
         Target::Timm => Ok(()),
         Target::Lukemelas => require(same && info.bn_eps == 1e-3, || {

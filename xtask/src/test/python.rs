@@ -27,7 +27,7 @@ enum Source {
     Rule(&'static str),
 }
 
-const ROUND_TRIPS: [RoundTrip; 5] = [
+const ROUND_TRIPS: [RoundTrip; 6] = [
     RoundTrip {
         source: Source::Real("efficientnet_lite0.safetensors"),
         options: &["--to", "timm"],
@@ -62,6 +62,13 @@ const ROUND_TRIPS: [RoundTrip; 5] = [
         tool: "timm",
         model: "efficientnet_b3",
         reference: "effnet_fwd_efficientnet_b3_1x96x96.safetensors",
+    },
+    RoundTrip {
+        source: Source::Rule("torch"),
+        options: &[],
+        tool: "timm",
+        model: "tf_efficientnet_cc_b0_4e",
+        reference: "effnet_fwd_tf_efficientnet_cc_b0_4e_2x65x97.safetensors",
     },
 ];
 

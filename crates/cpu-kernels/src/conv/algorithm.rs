@@ -66,6 +66,30 @@ impl PackedWeight {
             Packed::Winograd(weight) => weight.repack(weight_oihw),
         }
     }
+
+    /// The packed values, which are linear in the weight.
+    pub(crate) fn packed(&self) -> &[f32] {
+        match &self.0 {
+            Packed::Direct(weight) => &weight.data,
+            Packed::Winograd(weight) => &weight.data,
+        }
+    }
+
+    /// A weight of the same shape of the given packed values.
+    pub(crate) fn with_packed(&self, values: Vec<f32>) -> Self {
+        PackedWeight(match &self.0 {
+            Packed::Direct(weight) => Packed::Direct(weight.with_data(values)),
+            Packed::Winograd(weight) => Packed::Winograd(weight.with_data(values)),
+        })
+    }
+
+    /// The packed values.
+    pub(crate) fn into_packed(self) -> Vec<f32> {
+        match self.0 {
+            Packed::Direct(weight) => weight.data,
+            Packed::Winograd(weight) => weight.data,
+        }
+    }
 }
 
 impl PackedTransposed {
@@ -110,6 +134,30 @@ impl PackedTransposed {
         match &mut self.0 {
             Packed::Direct(weight) => weight.repack(weight_oihw),
             Packed::Winograd(weight) => weight.repack(weight_oihw),
+        }
+    }
+
+    /// The packed values, which are linear in the weight.
+    pub(crate) fn packed(&self) -> &[f32] {
+        match &self.0 {
+            Packed::Direct(weight) => &weight.data,
+            Packed::Winograd(weight) => &weight.data,
+        }
+    }
+
+    /// A weight of the same shape of the given packed values.
+    pub(crate) fn with_packed(&self, values: Vec<f32>) -> Self {
+        PackedTransposed(match &self.0 {
+            Packed::Direct(weight) => Packed::Direct(weight.with_data(values)),
+            Packed::Winograd(weight) => Packed::Winograd(weight.with_data(values)),
+        })
+    }
+
+    /// The packed values.
+    pub(crate) fn into_packed(self) -> Vec<f32> {
+        match self.0 {
+            Packed::Direct(weight) => weight.data,
+            Packed::Winograd(weight) => weight.data,
         }
     }
 }

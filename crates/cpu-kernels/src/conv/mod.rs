@@ -11,7 +11,7 @@ mod fused;
 mod micro;
 mod panels;
 mod partial_sums;
-mod scratch;
+pub(crate) mod scratch;
 #[cfg(test)]
 mod tests;
 mod winograd;

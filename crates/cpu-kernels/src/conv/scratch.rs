@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::thread::LocalKey;
 
 /// Lends a thread's buffer. A call within `work` would get an empty one.
-pub(super) fn with<T: Default, R>(buffer: &'static LocalKey<Cell<T>>, work: impl FnOnce(&mut T) -> R) -> R {
+pub(crate) fn with<T: Default, R>(buffer: &'static LocalKey<Cell<T>>, work: impl FnOnce(&mut T) -> R) -> R {
     let mut value = buffer.take();
     let result = work(&mut value);
     buffer.set(value);

@@ -81,24 +81,6 @@ fn all_kernels() -> Vec<(Isa, &'static MicroKernels)> {
     real.chain([(Isa::PORTABLE, &WIDE)]).collect()
 }
 
-impl PackedWeight {
-    fn data(&self) -> &[f32] {
-        match &self.0 {
-            Packed::Direct(weight) => &weight.data,
-            Packed::Winograd(weight) => &weight.data,
-        }
-    }
-}
-
-impl PackedTransposed {
-    fn data(&self) -> &[f32] {
-        match &self.0 {
-            Packed::Direct(weight) => &weight.data,
-            Packed::Winograd(weight) => &weight.data,
-        }
-    }
-}
-
 fn in_pool<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(work)
 }
@@ -315,12 +297,12 @@ proptest! {
             let forward = |weight: &[f32]| PackedWeight::new(isa, weight, outputs, inputs, kernel, stride);
             let mut packed = forward(&other);
             packed.repack(&weight);
-            prop_assert!(packed.data() == forward(&weight).data());
+            prop_assert!(packed.packed() == forward(&weight).packed());
             let transposed =
                 |weight: &[f32]| PackedTransposed::new(isa, weight, outputs, inputs, kernel, stride, pad_top, pad_left);
             let mut packed = transposed(&other);
             packed.repack(&weight);
-            prop_assert!(packed.data() == transposed(&weight).data());
+            prop_assert!(packed.packed() == transposed(&weight).packed());
         }
     }
 }

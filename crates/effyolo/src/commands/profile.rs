@@ -194,7 +194,9 @@ fn measure(
 
 /// The node that a step is named after: its convolution, else its first.
 fn main_node<'a>(graph: &Graph, info: &'a StepInfo) -> Option<&'a NodeId> {
-    let is_main = |id: &&NodeId| matches!(graph.node(**id).op, Op::Conv2d { .. } | Op::Linear { .. });
+    let is_main = |id: &&NodeId| {
+        matches!(graph.node(**id).op, Op::Conv2d { .. } | Op::CondConv { .. } | Op::Linear { .. })
+    };
     info.nodes.iter().find(is_main).or(info.nodes.first())
 }
 

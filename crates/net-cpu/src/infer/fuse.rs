@@ -1,13 +1,18 @@
 //! From nodes to steps: a convolution takes the batch norm, activation and residual that follow it and the gate before
 //! it, and a depthwise convolution with its mean over the image where only that reads it.
 
+mod cond_conv;
+
 use crate::consumers::Consumers;
 use crate::{NetError, Weights};
 use cpu_kernels::activation::Activation;
 use cpu_kernels::conv::PackedWeight;
 use cpu_kernels::conv::depthwise_after::{DepthwiseAfter, Finish};
+use cpu_kernels::experts::Experts;
 use cpu_kernels::{Isa, depthwise};
 use net_graph::{Conv, Graph, NodeId, Op};
+
+pub(crate) use cond_conv::expert_shape;
 
 /// One kernel call: what it computes, from which values, into which.
 #[derive(Debug)]
@@ -29,6 +34,15 @@ pub(crate) enum Kind {
     Conv {
         conv: Conv,
         weight: PackedWeight,
+        bias: Vec<f32>,
+        activation: Activation,
+        gated: bool,
+    },
+    /// As [`Kind::Conv`], or [`Kind::Depthwise`] without gate and residual, with a kernel that every image mixes from
+    /// experts; inputs are `x`, the gate if it has one, the routing, the residual if any.
+    CondConv {
+        conv: Conv,
+        experts: Experts,
         bias: Vec<f32>,
         activation: Activation,
         gated: bool,
@@ -131,6 +145,7 @@ impl Fuser<'_> {
                 let bias = bias.map(|id| self.weights.values(id).into_owned());
                 self.conv(id, *conv, weight, bias, &mut inputs, &mut result, &mut pooled)?
             }
+            Op::CondConv { conv, weight } => self.cond_conv(id, *conv, *weight, &mut inputs, &mut result)?,
             Op::Linear { weight, bias } => {
                 let conv = Conv { kernel: 1, stride: 1, padding: net_graph::Padding::Symmetric, groups: 1 };
                 let (weight, bias) =
@@ -255,9 +270,13 @@ impl Fuser<'_> {
 
     /// True if a pointwise convolution alone reads the gated value: it multiplies its input itself.
     fn takes_gate(&self, gate: NodeId) -> bool {
-        let is_pointwise =
-            |op: &Op| matches!(op, Op::Conv2d { conv: Conv { kernel: 1, stride: 1, groups: 1, .. }, .. });
-        self.next(gate, is_pointwise).is_some()
+        let is_pointwise = |op: &Op| match op {
+            Op::Conv2d { conv, .. } | Op::CondConv { conv, .. } => {
+                matches!(conv, Conv { kernel: 1, stride: 1, groups: 1, .. })
+            }
+            _ => false,
+        };
+        self.next(gate, is_pointwise).is_some_and(|next| self.graph.node(next).inputs[0] == gate)
     }
 
     /// Replaces a gated input by what is gated and the gate.
@@ -336,10 +355,17 @@ impl Fuser<'_> {
 
 /// Multiplies weights by the norm's scale, output channel by output channel, and moves the bias along.
 fn fold(weight: &mut [f32], bias: &mut [f32], scale: &[f32], shift: &[f32]) {
+    scale_rows(weight, scale);
+    for (channel, bias) in bias.iter_mut().enumerate() {
+        *bias = *bias * scale[channel] + shift[channel];
+    }
+}
+
+/// Multiplies weights, output channel by output channel.
+fn scale_rows(weight: &mut [f32], scale: &[f32]) {
     let row = weight.len() / scale.len();
-    for (channel, row) in weight.chunks_exact_mut(row).enumerate() {
-        row.iter_mut().for_each(|w| *w *= scale[channel]);
-        bias[channel] = bias[channel] * scale[channel] + shift[channel];
+    for (row, scale) in weight.chunks_exact_mut(row).zip(scale) {
+        row.iter_mut().for_each(|w| *w *= scale);
     }
 }
 

@@ -11,7 +11,7 @@ use crate::placement::Placement;
 use crate::{NetError, Weights};
 use cpu_kernels::Isa;
 use fuse::Step;
-pub(crate) use fuse::{kernel_activation, unsupported};
+pub(crate) use fuse::{expert_shape, kernel_activation, unsupported};
 use net_graph::{Graph, NodeId};
 pub(crate) use plan::{pool_window, window};
 use std::sync::Arc;

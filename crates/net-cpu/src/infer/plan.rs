@@ -1,3 +1,5 @@
+mod cond_conv;
+
 use super::InferModel;
 use super::fuse::{Kind, Step};
 use crate::memory::{self, Life};
@@ -111,6 +113,9 @@ impl InferPlan {
         let reads = [x_region, read(1), read(2)];
         if let Kind::ConvDepthwise { .. } = step.kind {
             return self.conv_depthwise(step);
+        }
+        if let Kind::CondConv { .. } = step.kind {
+            return self.cond_conv(step);
         }
         let ([x, second, third], [mut y]) = self.arena.borrow(reads, [y_region]);
         match &step.kind {

@@ -91,9 +91,12 @@ impl Backward {
         let Backward::Step { forward, .. } = self else { return Vec::new() };
         let inputs = forward.inputs(graph);
         match graph.node(forward.first()).op {
-            Op::Conv2d { .. } | Op::Linear { .. } | Op::BatchNorm { .. } | Op::Activation(_) | Op::Gate => {
-                inputs
-            }
+            Op::Conv2d { .. }
+            | Op::CondConv { .. }
+            | Op::Linear { .. }
+            | Op::BatchNorm { .. }
+            | Op::Activation(_)
+            | Op::Gate => inputs,
             Op::MaxPool { .. } => vec![inputs[0], forward.result()],
             _ => Vec::new(),
         }
@@ -162,7 +165,7 @@ fn forward_steps(graph: &Graph, consumers: &Consumers) -> Result<Vec<Forward>, N
             Op::DecodeDetections { .. } => {
                 return Err(unsupported(graph, id, "training reads the raw maps of the head"));
             }
-            Op::Conv2d { conv, .. } if !has_kernel(graph, id, conv.groups) => {
+            Op::Conv2d { conv, .. } | Op::CondConv { conv, .. } if !has_kernel(graph, id, conv.groups) => {
                 return Err(unsupported(
                     graph,
                     id,

@@ -1,5 +1,7 @@
 //! Runs the steps of a schedule.
 
+mod cond_conv;
+
 use super::TrainPlan;
 use super::compile::{Backward, Forward, Into};
 use super::state::{NormState, Packed};
@@ -95,6 +97,9 @@ impl TrainPlan {
         if node.op == Op::Concat {
             return self.concat_forward(id);
         }
+        if let Op::CondConv { .. } = node.op {
+            return self.cond_conv_forward(id, params);
+        }
         if let Op::DropPath { rate } | Op::Dropout { rate } = node.op {
             let factors = self.state.factors.get_mut(&id).expect("every drop node has factors");
             let mut draw = || if uniform() < rate { 0.0 } else { (1.0 / (1.0 - rate)) as f32 };
@@ -114,6 +119,7 @@ impl TrainPlan {
                         let epilogue = conv::Fused { bias, ..conv::Fused::NONE };
                         conv::forward(isa, x, forward, &window, &epilogue, &mut y);
                     }
+                    Packed::Experts { .. } => unreachable!("it has one kernel"),
                     Packed::Depthwise(packed) => {
                         depthwise::pack(params.values(weight), y_shape.channels, window.kernel, packed);
                         let epilogue = depthwise::Epilogue { bias, activation: Activation::Identity };
@@ -211,6 +217,9 @@ impl TrainPlan {
     fn node_backward(&mut self, id: NodeId, into: &[Into], params: &Params, grads: &mut [f32]) {
         let graph = self.graph.clone();
         let node = graph.node(id);
+        if let Op::CondConv { .. } = node.op {
+            return self.cond_conv_backward(id, into, params, grads);
+        }
         if let Op::Conv2d { .. } | Op::Linear { .. } = node.op {
             self.conv_backward_params(id, params, grads);
         }
@@ -266,6 +275,7 @@ impl TrainPlan {
                                 Packed::Dense { backward: Some(packed), .. } => {
                                     conv::backward_data(isa, dy, packed, &window, accumulate, &mut dx);
                                 }
+                                Packed::Experts { .. } => unreachable!("it has one kernel"),
                                 Packed::Dense { backward: None, .. } => {
                                     unreachable!("packed where an input gradient is wanted")
                                 }
@@ -319,6 +329,7 @@ impl TrainPlan {
             match packed {
                 Packed::Dense { .. } => conv::backward_weight(self.isa, x, dy, &window, dw),
                 Packed::Depthwise(_) => depthwise::backward_weight(self.isa, x, dy, &window, dw),
+                Packed::Experts { .. } => unreachable!("it has one kernel"),
             }
         }
         if let Some(bias) = bias.filter(|bias| self.schedule.trained[bias.0]) {

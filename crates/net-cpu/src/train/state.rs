@@ -1,9 +1,10 @@
 //! What the steps keep beside the arena: packed weights, batch statistics, masks.
 
 use super::compile::{Backward, Into, Schedule};
-use crate::infer::window;
+use crate::infer::{expert_shape, window};
 use cpu_kernels::Isa;
 use cpu_kernels::conv::{PackedTransposed, PackedWeight};
+use cpu_kernels::experts::{Experts, TransposedExperts};
 use net_graph::{Graph, NodeId, Op, Shape};
 use std::collections::HashMap;
 
@@ -14,6 +15,7 @@ use std::collections::HashMap;
 pub(crate) enum Packed {
     Dense { forward: PackedWeight, backward: Option<PackedTransposed> },
     Depthwise(Vec<f32>),
+    Experts { forward: Experts, backward: Option<TransposedExperts> },
 }
 
 /// Statistics a batch norm was run with.
@@ -55,6 +57,10 @@ impl State {
                 Op::Conv2d { .. } | Op::Linear { .. } => {
                     let to_input = wants_input_grad(schedule, id);
                     state.packed.insert(id, dense(graph, id, shapes, isa, to_input));
+                }
+                Op::CondConv { .. } => {
+                    let to_input = wants_input_grad(schedule, id);
+                    state.packed.insert(id, experts(graph, id, shapes, isa, to_input));
                 }
                 Op::BatchNorm { .. } => {
                     let zeros = || vec![0.0; node.channels];
@@ -104,4 +110,15 @@ fn dense(graph: &Graph, id: NodeId, shapes: &[Shape], isa: Isa, to_input: bool) 
     });
     let forward = PackedWeight::new(isa, &zeros, y.channels, x.channels, conv.kernel, conv.stride);
     Packed::Dense { forward, backward }
+}
+
+fn experts(graph: &Graph, id: NodeId, shapes: &[Shape], isa: Isa, to_input: bool) -> Packed {
+    let node = graph.node(id);
+    let Op::CondConv { conv, weight } = node.op else { unreachable!("the caller has looked") };
+    let shape = expert_shape(graph, id, conv, weight).expect("the schedule has looked at the groups");
+    let zeros = vec![0.0; graph.param(weight).len()];
+    let window = window(conv, shapes[node.inputs[0].0], shapes[id.0]);
+    let pads = [window.pad_top, window.pad_left];
+    let backward = to_input.then(|| TransposedExperts::new(isa, &zeros, &shape, pads));
+    Packed::Experts { forward: Experts::new(isa, &zeros, &shape), backward }
 }

@@ -95,9 +95,12 @@ impl TrainPlan {
             Backward::Step { forward, into } => (forward, into),
         };
         let mut info = self.forward_info(forward);
-        // A convolution multiplies once for the weight's gradient and once for its input's.
-        let params = self.graph.node(forward.first()).op.params();
-        let is_trained = params.first().is_some_and(|weight| self.schedule.trained[weight.0]);
+        // A convolution multiplies once for the weight's gradient, of which that of a routing is made too, and once for its
+        // input's.
+        let op = &self.graph.node(forward.first()).op;
+        let is_routed = matches!(op, Op::CondConv { .. }) && into[1] != Into::Skip;
+        let is_trained =
+            is_routed || op.params().first().is_some_and(|weight| self.schedule.trained[weight.0]);
         info.macs *= u64::from(is_trained) + u64::from(into[0] != Into::Skip);
         let read: usize = step.values(&self.graph).iter().map(|id| self.len(*id)).sum();
         let inputs = forward.inputs(&self.graph);

@@ -1,6 +1,7 @@
 //! Weights in the order in which the micro-kernels read them.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::grid::{MAX_KERNEL, phase_taps};
 use crate::Isa;
@@ -33,7 +34,7 @@ pub(in crate::conv) struct Weight {
     pub(in crate::conv) panels: Panels,
     pub(in crate::conv) data: Vec<f32>,
     /// What padding reads: as many zeros as a kernel row has values.
-    pub(in crate::conv) zeros: Vec<f32>,
+    pub(in crate::conv) zeros: Arc<[f32]>,
     shape: Shape,
 }
 
@@ -51,7 +52,7 @@ impl Weight {
         let panels = Panels::new(shape.out_channels, kernels);
         let depth = shape.in_channels * shape.kernel * shape.kernel;
         let data = vec![0.0; depth * panels.total_width()];
-        let zeros = vec![0.0; shape.kernel * shape.in_channels];
+        let zeros = vec![0.0; shape.kernel * shape.in_channels].into();
         let mut packed = Weight { kernels, isa, panels, data, zeros, shape };
         packed.repack(weight_oihw);
         packed
@@ -66,6 +67,12 @@ impl Weight {
             let (tap, channel) = (row / in_channels, row % in_channels);
             weight_oihw[column * depth + channel * taps + tap]
         });
+    }
+
+    /// A weight of the same shape of the given packed values.
+    pub(in crate::conv) fn with_data(&self, data: Vec<f32>) -> Self {
+        assert_eq!(data.len(), self.data.len(), "packed values");
+        Weight { data, zeros: self.zeros.clone(), ..*self }
     }
 
     /// Output and input channels and the kernel side.
@@ -85,7 +92,7 @@ pub(in crate::conv) struct Transposed {
     pub(in crate::conv) panels: Panels,
     pub(in crate::conv) data: Vec<f32>,
     /// What padding reads: as many zeros as there are output channels.
-    pub(in crate::conv) zeros: Vec<f32>,
+    pub(in crate::conv) zeros: Arc<[f32]>,
     shape: Shape,
     stride: usize,
     pads: [usize; 2],
@@ -107,7 +114,7 @@ impl Transposed {
         let panels = Panels::new(shape.in_channels, kernels);
         let depth = shape.out_channels * shape.kernel * shape.kernel;
         let data = vec![0.0; depth * panels.total_width()];
-        let zeros = vec![0.0; shape.out_channels];
+        let zeros = vec![0.0; shape.out_channels].into();
         let mut packed = Transposed { kernels, isa, panels, data, zeros, shape, stride, pads };
         packed.repack(weight_oihw);
         packed
@@ -127,6 +134,12 @@ impl Transposed {
                 weight_oihw[(channel * in_channels + column) * kernel * kernel + tap]
             });
         }
+    }
+
+    /// A weight of the same shape of the given packed values.
+    pub(in crate::conv) fn with_data(&self, data: Vec<f32>) -> Self {
+        assert_eq!(data.len(), self.data.len(), "packed values");
+        Transposed { data, zeros: self.zeros.clone(), ..*self }
     }
 
     /// The kernel cells along an axis (0: y, 1: x) that a phase meets.

@@ -60,6 +60,12 @@ impl Weight {
         });
     }
 
+    /// A weight of the same shape of the given transformed values.
+    pub(in crate::conv) fn with_data(&self, data: Vec<f32>) -> Self {
+        assert_eq!(data.len(), self.data.len(), "transformed values");
+        Weight { data, ..*self }
+    }
+
     /// The values of a panel at a point, `[channel][column of the panel]`.
     pub(super) fn at(&self, panel: usize, point: usize) -> &[f32] {
         let len = self.channels * self.panels.width(panel);
