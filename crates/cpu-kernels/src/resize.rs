@@ -119,7 +119,14 @@ mod avx2 {
     use super::{BITS, HALF, PIXEL, Tap, pixel};
 
     #[target_feature(enable = "avx2")]
-    pub(super) fn scale(x: &[u8], x_stride: usize, rows: &[Tap], columns: &[Tap], y: &mut [u8], stride: usize) {
+    pub(super) fn scale(
+        x: &[u8],
+        x_stride: usize,
+        rows: &[Tap],
+        columns: &[Tap],
+        y: &mut [u8],
+        stride: usize,
+    ) {
         super::scale(x, x_stride, rows, columns, y, stride, |line, tap| blend_columns(line, tap));
     }
 

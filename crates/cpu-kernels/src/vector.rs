@@ -79,6 +79,18 @@ pub(crate) trait Vector: Copy {
     unsafe fn two_to_low_bits(self) -> Self;
 }
 
+/// Asks for the cache line of an address, so that a later write need not wait for it. Any address will do: it is a hint.
+#[inline(always)]
+pub(crate) fn prefetch_to_write(address: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: nothing is read or written.
+    unsafe {
+        _mm_prefetch::<_MM_HINT_ET0>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
 /// Lanes that the compiler maps to what the instruction set has.
 #[derive(Clone, Copy)]
 pub(crate) struct Lanes<const N: usize, const FMA: bool>(pub(crate) [f32; N]);

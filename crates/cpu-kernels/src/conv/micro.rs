@@ -10,7 +10,7 @@ use std::hint::black_box;
 use crate::activation::{Activation, activate_vector, for_constant};
 #[cfg(test)]
 use crate::vector::Lanes;
-use crate::vector::{Four, Several, Vector, unroll};
+use crate::vector::{Four, Several, Vector, prefetch_to_write, unroll};
 use crate::{Isa, IsaKind};
 
 /// Values of the widest vector.
@@ -90,6 +90,8 @@ pub(super) struct Pointwise {
     pub(super) residual: Option<(*const f32, usize)>,
     /// The first output row, and the distance from row to row.
     pub(super) out: (*mut f32, usize),
+    /// Asks for the lines of the next block ahead: the outputs are in no near cache.
+    pub(super) prefetch: bool,
 }
 
 /// `sums[m][n] += sum over positions p of rows[p][channel + m] * panel[p][n]`.
@@ -243,6 +245,9 @@ unsafe fn pointwise<S: Vector, const M: usize, const V: usize>(task: &Pointwise)
             for first in (0..task.columns).step_by(width) {
                 let columns = width.min(task.columns - first);
                 let out = |m: usize| task.out.0.add((block * M + m) * task.out.1 + first);
+                if task.prefetch {
+                    (0..M).for_each(|m| prefetch_to_write(out(M + m)));
+                }
                 let mut sums = start::<S, M, V>(task.start.at(first), out, columns);
                 add_products::<S, M, V>(rows, task.channels, weight, &mut sums);
                 weight = weight.add(task.channels * width);

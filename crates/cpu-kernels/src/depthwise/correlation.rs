@@ -2,13 +2,17 @@
 
 use std::ops::Range;
 
-use super::grid::{Grid, Tile, WIDTH};
+use super::grid::{Axis, Grid, Tile, WIDTH};
 use crate::activation::{activate_vector, for_constant};
 use crate::bands::Band;
 use crate::vector::{
-    Kernel, Level, PerVector, Several, Vector, over_channels, over_vectors, run_kernel, unroll,
+    Kernel, Level, PerVector, Several, Vector, over_channels, over_vectors, prefetch_to_write, run_kernel,
+    unroll,
 };
 use crate::{Activation, Isa, MapMut, MapRef, parallel};
+
+/// Values of a cache line.
+const LINE_VALUES: usize = 16;
 
 /// What the sums start from.
 #[derive(Debug, Clone, Copy)]
@@ -133,6 +137,9 @@ impl<const TAPS: usize, const STRIDE: usize> Kernel for Tiled<'_, TAPS, STRIDE> 
                 let tile = grid.tile(band.image, row, column);
                 let columns = column..column + tile.count;
                 let mut outputs = Outputs::<TAPS, STRIDE> { correlation, tile, y };
+                if band.channels.len() <= LINE_VALUES {
+                    outputs.prefetch_row_below(band.channels.start);
+                }
                 // SAFETY: the caller's promise: the outputs of the band are ours.
                 unsafe {
                     let rest = over_vectors::<L>(band.channels.clone(), &mut outputs);
@@ -184,6 +191,19 @@ impl<const TAPS: usize, const STRIDE: usize> PerVector for Outputs<'_, TAPS, STR
 }
 
 impl<const TAPS: usize, const STRIDE: usize> Outputs<'_, TAPS, STRIDE> {
+    /// Asks for the outputs that are worked on next, of few channels from `channel` on: short runs far apart, which the CPU
+    /// does not foresee.
+    #[inline(always)]
+    fn prefetch_row_below(&self, channel: usize) {
+        let Axis { size, step, .. } = self.correlation.grid.horizontal;
+        let first = self.tile.output + size;
+        for output in 0..WIDTH {
+            prefetch_to_write(
+                self.y.as_mut_ptr().wrapping_add((first + output * step) * self.y.stride() + channel),
+            );
+        }
+    }
+
     /// Applies the activation to channels that vectors cover. It has a loop of its own, because it needs all registers.
     ///
     /// # Safety

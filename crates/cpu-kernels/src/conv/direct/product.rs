@@ -19,6 +19,9 @@ const PANEL_BLOCK_BYTES: usize = 256 * 1024;
 /// Blocks of rows a part should have, so that a thread that starts late can leave parts to others.
 const BLOCKS_A_PART: usize = 16;
 
+/// Values of a map that the second-level cache is expected to hold from one use to the next.
+const NEAR_VALUES: usize = 128 * 1024;
+
 /// Values of gated rows that are made at once: they stay in the first-level cache.
 const GATED_VALUES: usize = 6 * 1024;
 
@@ -204,6 +207,7 @@ impl RowsTimesPanels<'_> {
             activation: self.activation,
             residual,
             out: (output.as_mut_ptr().wrapping_add(position * output.stride() + column), output.stride()),
+            prefetch: output.positions() * output.stride() > NEAR_VALUES,
         };
         // SAFETY: the rows exist by the caller's promise and the assertions; `run_range` asserted the columns of the
         // output and the length of the weight.
