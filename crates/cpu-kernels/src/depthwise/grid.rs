@@ -5,9 +5,12 @@ use std::ops::Range;
 use crate::bands::Bands;
 use crate::vector::{Vector, unroll};
 
-/// Channels that are worked on together: many, so that memory is read in long runs; fewer than small maps have, so that
-/// these give several threads work.
-const BLOCK: usize = 256;
+/// Channels that are worked on together: so few that the inputs of some rows of taps stay in the first-level cache from one
+/// row of outputs to the next; so many that memory is read in runs.
+const BLOCK: usize = 64;
+
+/// Rows of outputs that are worked on together. Most of the inputs of one are those of the next.
+const ROWS: usize = 4;
 
 /// Neighbouring outputs of a row that are worked on together.
 pub(super) const WIDTH: usize = 8;
@@ -77,9 +80,9 @@ impl Grid {
         }
     }
 
-    /// The outputs, cut into rows and blocks of channels.
+    /// The outputs, cut into bands of rows and blocks of channels.
     pub(super) fn bands(&self, channels: usize) -> Bands {
-        Bands::new(self.batch, self.vertical.output, 1, channels, BLOCK)
+        Bands::new(self.batch, self.vertical.output, ROWS, channels, BLOCK)
     }
 
     /// Where an output lies in the map of outputs.
