@@ -182,35 +182,61 @@ fn decoding(c: &mut Criterion) {
     group.finish();
 }
 
+/// Two steps of SGD with Nesterov's momentum on one parameter, from an empty buffer.
+fn sgd_twice(rate: f64, momentum: f64, decay: f64, grad: f64, mut param: f64) -> f64 {
+    let mut buffer = 0.0;
+    for _ in 0..2 {
+        let grad = grad + decay * param;
+        buffer = momentum * buffer + grad;
+        param -= rate * (grad + momentum * buffer);
+    }
+    param
+}
+
+/// Two steps of AdamW (arXiv 1711.05101, algorithm 2) on one parameter, from empty moments.
+fn adamw_twice(rate: f64, [beta1, beta2]: [f64; 2], eps: f64, decay: f64, grad: f64, mut param: f64) -> f64 {
+    let (mut m, mut v) = (0.0, 0.0);
+    for step in 1..=2 {
+        m = beta1 * m + (1.0 - beta1) * grad;
+        v = beta2 * v + (1.0 - beta2) * grad * grad;
+        let (m, v) = (m / (1.0 - beta1.powi(step)), v / (1.0 - beta2.powi(step)));
+        param -= rate * (m / (v.sqrt() + eps) + decay * param);
+    }
+    param
+}
+
 fn optimisers(c: &mut Criterion) {
     let isa = Isa::best();
     let count = 5_000_000;
     let grad = values(count, 0.0);
+    let start = values(count, 1.0);
+    let twice = |plain: &dyn Fn(f64, f64) -> f64| -> Vec<f64> {
+        grad.iter().zip(&start).map(|(g, p)| plain(f64::from(*g), f64::from(*p))).collect()
+    };
     let mut group = c.benchmark_group("elementwise/optimiser, 5M parameters");
-    group.sample_size(20);
-    let (mut param, mut buffer) = (values(count, 1.0), vec![0.0; count]);
-    let before = to_f64(&param);
-    optim::sgd_nesterov(isa, 1e-2, 0.9, 0.0, true, &grad, &mut buffer, &mut param);
-    let expected: Vec<f64> = before.iter().zip(&grad).map(|(p, g)| p - 1e-2 * 1.9 * f64::from(*g)).collect();
-    check("sgd", &param, &expected, 1e-6);
+
+    let (rate, momentum, decay) = (1e-2, 0.9, 5e-4);
+    let (mut param, mut buffer) = (start.clone(), vec![0.0; count]);
+    let mut step = |is_first, param: &mut [f32]| {
+        optim::sgd_nesterov(isa, rate, momentum, decay, is_first, &grad, &mut buffer, param);
+    };
+    step(true, &mut param);
+    step(false, &mut param);
+    check("sgd", &param, &twice(&|g, p| sgd_twice(rate, momentum, decay, g, p)), 1e-6);
     group.throughput(Throughput::Bytes(4 * 5 * count as u64));
-    group.bench_function("sgd nesterov", |b| {
-        b.iter(|| {
-            optim::sgd_nesterov(isa, 1e-2, 0.9, 1e-4, false, &grad, &mut buffer, black_box(&mut param))
-        });
-    });
-    let (mut m, mut v) = (vec![0.0; count], vec![0.0; count]);
-    let before = to_f64(&param);
-    optim::adamw(isa, 1e-3, 0.9, 0.999, 1e-8, 0.0, 1, &grad, &mut m, &mut v, &mut param);
-    let moved = |(p, g): (&f64, &f32)| p - 1e-3 * f64::from(*g) / (f64::from(g.abs()) + 1e-8);
-    check("adamw", &param, &before.iter().zip(&grad).map(moved).collect::<Vec<_>>(), 1e-6);
+    group.bench_function("sgd nesterov", |b| b.iter(|| step(false, black_box(&mut param))));
+
+    let (rate, betas, eps, decay) = (1e-3, [0.9, 0.999], 1e-8, 0.05);
+    let (mut param, mut m, mut v) = (start.clone(), vec![0.0; count], vec![0.0; count]);
+    let mut step = |number, param: &mut [f32]| {
+        let [beta1, beta2] = betas;
+        optim::adamw(isa, rate, beta1, beta2, eps, decay, number, &grad, &mut m, &mut v, param);
+    };
+    step(1, &mut param);
+    step(2, &mut param);
+    check("adamw", &param, &twice(&|g, p| adamw_twice(rate, betas, eps, decay, g, p)), 1e-6);
     group.throughput(Throughput::Bytes(4 * 7 * count as u64));
-    group.bench_function("adamw", |b| {
-        let param = &mut param;
-        b.iter(|| {
-            optim::adamw(isa, 1e-3, 0.9, 0.999, 1e-8, 1e-4, 2, &grad, &mut m, &mut v, black_box(param))
-        });
-    });
+    group.bench_function("adamw", |b| b.iter(|| step(2, black_box(&mut param))));
     group.finish();
 }
 

@@ -29,7 +29,7 @@ fn image(index: usize) -> (Vec<Detection>, Vec<GroundTruth>) {
         ground_truths.push(GroundTruth { xyxy: xyxy(x, 10.0), class, crowd: false });
         // 40.5 of 48 columns are common: 40.5 / (2 * 48 - 40.5) = .7297.
         let box_of = |score| Detection { xyxy: xyxy(x + 7.5, 10.0), score, class };
-        if number / CLASSES % 2 == 0 {
+        if (number / CLASSES).is_multiple_of(2) {
             detections.push(box_of(0.9 - 1e-4 * index as f32));
             detections.push(box_of(0.3 - 1e-4 * index as f32));
         }

@@ -1,16 +1,20 @@
 //! Convolutions with kernels of experts beside the ordinary one of the same shape: what an image pays for its own kernel.
 //!
-//! The forward pass is first checked against the plain reference with kernels mixed in `f64`. Throughput counts the
+//! Each case first checks its answer against the plain reference, with kernels mixed in `f64`. Throughput counts the
 //! floating-point operations of the convolution, two a multiply-add, without those of the mixing.
 
 use std::hint::black_box;
 
+use benches::check::assert_close_to_max;
+use benches::settings::brief;
 use benches::shapes::ConvShape;
+use benches::values::{to_f64, wave};
 use cpu_kernels::conv::{self, Fused, PackedWeight};
 use cpu_kernels::experts::{
     ExpertShape, Experts, TransposedExperts, backward_data, backward_experts, forward,
 };
-use cpu_kernels::{Isa, MapMut, MapRef, Window, depthwise, reference};
+use cpu_kernels::reference::{conv as plain_conv, depthwise as plain_depthwise};
+use cpu_kernels::{Isa, MapMut, MapRef, Window, depthwise};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 const IMAGES: usize = 4;
@@ -23,6 +27,10 @@ const BLOCK: [ConvShape; 3] = [
     ConvShape { inputs: 1152, outputs: 192, kernel: 1, stride: 1, groups: 1, side: 7 },
 ];
 
+/// Largest distance from the reference as a share of the largest value: rounding of single precision in sums of up to
+/// 1152 products, times the mixing.
+const TOLERANCE: f64 = 1e-5;
+
 struct Layer {
     shape: ExpertShape,
     window: Window,
@@ -30,6 +38,16 @@ struct Layer {
     dy: Vec<f32>,
     routing: Vec<f32>,
     weight: Vec<f32>,
+}
+
+/// What the reference says.
+struct Expected {
+    y: Vec<f64>,
+    dx: Vec<f64>,
+    dw: Vec<f64>,
+    d_routing: Vec<f64>,
+    /// For each value of `d_routing` the sum of the products' magnitudes.
+    magnitudes: Vec<f64>,
 }
 
 impl Layer {
@@ -52,10 +70,10 @@ impl Layer {
         Layer {
             shape,
             window,
-            x: values(window.in_positions() * inputs, 0.0),
-            dy: values(window.out_positions() * outputs, 2.0),
-            routing: values(IMAGES * EXPERTS, 3.0).iter().map(|value| value.abs()).collect(),
-            weight: values(EXPERTS * shape.kernel_len(), 1.0),
+            x: wave(window.in_positions() * inputs, 0.0, 1.0),
+            dy: wave(window.out_positions() * outputs, 2.0, 1.0),
+            routing: wave(IMAGES * EXPERTS, 3.0, 1.0).iter().map(|value| value.abs()).collect(),
+            weight: wave(EXPERTS * shape.kernel_len(), 1.0, 1.0),
         }
     }
 
@@ -64,38 +82,78 @@ impl Layer {
         [map(&self.x, self.shape.inputs), map(&self.dy, self.shape.outputs), map(&self.routing, EXPERTS)]
     }
 
-    /// The forward pass, image after image.
-    fn expected(&self) -> Vec<f64> {
-        let window = Window { batch: 1, ..self.window };
-        let images = to_f64(&self.x);
-        let image = |(x, shares): (&[f64], &[f32])| {
-            let mut mixed = vec![0.0; self.shape.kernel_len()];
-            for (kernel, share) in self.weight.chunks(mixed.len()).zip(shares) {
-                mixed.iter_mut().zip(kernel).for_each(|(sum, w)| *sum += f64::from(*share) * f64::from(*w));
+    /// One image by the plain convolution with one kernel: its map and the gradients of the map and of the kernel.
+    fn plain(&self, x: &[f64], dy: &[f64], kernel: &[f64]) -> [Vec<f64>; 3] {
+        let window = &Window { batch: 1, ..self.window };
+        let ExpertShape { outputs, inputs, is_depthwise, .. } = self.shape;
+        if is_depthwise {
+            [
+                plain_depthwise::forward(x, kernel, outputs, window),
+                plain_depthwise::backward_data(dy, kernel, outputs, window),
+                plain_depthwise::backward_weight(x, dy, outputs, window),
+            ]
+        } else {
+            [
+                plain_conv::forward(x, kernel, window, [outputs, inputs]),
+                plain_conv::backward_data(dy, kernel, window, [outputs, inputs]),
+                plain_conv::backward_weight(x, dy, window, [outputs, inputs]),
+            ]
+        }
+    }
+
+    /// All experts, image after image.
+    fn expected(&self) -> Expected {
+        let len = self.shape.kernel_len();
+        let (x, dy) = (to_f64(&self.x), to_f64(&self.dy));
+        let (weight, routing) = (to_f64(&self.weight), to_f64(&self.routing));
+        let dw = vec![0.0; weight.len()];
+        let mut all = Expected { y: vec![], dx: vec![], dw, d_routing: vec![], magnitudes: vec![] };
+        let images = x.chunks(x.len() / IMAGES).zip(dy.chunks(dy.len() / IMAGES));
+        for ((x, dy), shares) in images.zip(routing.chunks(EXPERTS)) {
+            let mut mixed = vec![0.0; len];
+            for (kernel, share) in weight.chunks(len).zip(shares) {
+                mixed.iter_mut().zip(kernel).for_each(|(sum, w)| *sum += share * w);
             }
-            if self.shape.is_depthwise {
-                reference::depthwise::forward(x, &mixed, self.shape.outputs, &window)
-            } else {
-                reference::conv::forward(x, &mixed, &window, [self.shape.outputs, self.shape.inputs])
+            let [y, dx, d_mixed] = self.plain(x, dy, &mixed);
+            all.y.extend(y);
+            all.dx.extend(dx);
+            for (dw, share) in all.dw.chunks_mut(len).zip(shares) {
+                dw.iter_mut().zip(&d_mixed).for_each(|(sum, d)| *sum += share * d);
             }
-        };
-        images.chunks(images.len() / IMAGES).zip(self.routing.chunks(EXPERTS)).flat_map(image).collect()
+            for kernel in weight.chunks(len) {
+                let products = kernel.iter().zip(&d_mixed).map(|(w, d)| w * d);
+                all.d_routing.push(products.clone().sum());
+                all.magnitudes.push(products.map(f64::abs).sum());
+            }
+        }
+        all
+    }
+
+    /// All images with the first expert's kernel.
+    fn expected_ordinary(&self) -> Vec<f64> {
+        let (x, kernel) = (to_f64(&self.x), to_f64(&self.weight[..self.shape.kernel_len()]));
+        let dy = to_f64(&self.dy);
+        let images = x.chunks(x.len() / IMAGES).zip(dy.chunks(dy.len() / IMAGES));
+        images
+            .flat_map(|(x, dy)| {
+                let [y, ..] = self.plain(x, dy, &kernel);
+                y
+            })
+            .collect()
     }
 }
 
-/// Values of mixed sign, `[-1, 1]`.
-fn values(count: usize, phase: f32) -> Vec<f32> {
-    (0..count).map(|i| (i as f32 * 0.37 + phase).sin()).collect()
-}
-
-fn to_f64(x: &[f32]) -> Vec<f64> {
-    x.iter().copied().map(f64::from).collect()
-}
-
-fn check(name: &str, actual: &[f32], expected: &[f64]) {
-    let largest = expected.iter().fold(1.0, |max: f64, value| max.max(value.abs()));
-    for (i, (&a, &e)) in actual.iter().zip(expected).enumerate() {
-        assert!((f64::from(a) - e).abs() <= 1e-5 * largest, "{name}: value {i} is {a}, expected {e}");
+/// Positive and negative products nearly cancel, so that what may be wrong is measured by their magnitudes: about one
+/// rounding each.
+fn check_routing(actual: &[f32], expected: &Expected) {
+    assert_eq!(actual.len(), expected.d_routing.len(), "gradient of routing: length");
+    for (i, (&a, &e)) in actual.iter().zip(&expected.d_routing).enumerate() {
+        let tolerance = 0.5 * f64::from(f32::EPSILON) * expected.magnitudes[i];
+        assert!((f64::from(a) - e).abs() <= tolerance, "gradient of routing: value {i} is {a}, expected {e}");
+        assert!(
+            tolerance < 0.05 * e.abs().max(1.0),
+            "gradient of routing: {tolerance} around {e} checks little"
+        );
     }
 }
 
@@ -108,13 +166,6 @@ fn experts(c: &mut Criterion) {
         let packed = Experts::new(isa, &layer.weight, &shape);
         let transposed =
             TransposedExperts::new(isa, &layer.weight, &shape, [window.pad_top, window.pad_left]);
-        let mut y = layer.dy.clone();
-        forward(isa, x, routing, &packed, &window, &Fused::NONE, &mut MapMut::dense(&mut y, shape.outputs));
-        check("forward", &y, &layer.expected());
-
-        let mut group = c.benchmark_group(format!("experts {conv_shape}"));
-        group.sample_size(20);
-        group.throughput(Throughput::Elements((2 * IMAGES * conv_shape.macs()) as u64));
         let one = &layer.weight[..shape.kernel_len()];
         let mut ordinary = vec![0.0; one.len()];
         let dense = (!shape.is_depthwise)
@@ -123,40 +174,54 @@ fn experts(c: &mut Criterion) {
             depthwise::pack(one, shape.outputs, shape.kernel, &mut ordinary);
         }
         let plain = depthwise::Epilogue { bias: None, activation: Fused::NONE.activation };
-        group.bench_function("ordinary", |b| {
-            b.iter(|| {
-                let mut y = MapMut::dense(black_box(&mut y), shape.outputs);
-                match &dense {
-                    Some(dense) => conv::forward(isa, x, dense, &window, &Fused::NONE, &mut y),
-                    None => depthwise::forward(isa, x, &ordinary, &window, &plain, &mut y),
-                }
-            });
-        });
-        group.bench_function("forward", |b| {
-            b.iter(|| {
-                let mut y = MapMut::dense(black_box(&mut y), shape.outputs);
-                forward(isa, x, routing, &packed, &window, &Fused::NONE, &mut y);
-            });
-        });
-        let mut dx = layer.x.clone();
-        group.bench_function("backward data", |b| {
-            b.iter(|| {
-                let mut dx = MapMut::dense(black_box(&mut dx), shape.inputs);
-                backward_data(isa, dy, routing, &transposed, &window, false, &mut dx);
-            });
-        });
-        let (mut dw, mut d_routing) = (vec![0.0; layer.weight.len()], layer.routing.clone());
+
+        let by_one = |y: &mut [f32]| {
+            let mut y = MapMut::dense(y, shape.outputs);
+            match &dense {
+                Some(dense) => conv::forward(isa, x, dense, &window, &Fused::NONE, &mut y),
+                None => depthwise::forward(isa, x, &ordinary, &window, &plain, &mut y),
+            }
+        };
+        let by_experts = |y: &mut [f32]| {
+            forward(isa, x, routing, &packed, &window, &Fused::NONE, &mut MapMut::dense(y, shape.outputs));
+        };
+        let to_data = |dx: &mut [f32]| {
+            let mut dx = MapMut::dense(dx, shape.inputs);
+            backward_data(isa, dy, routing, &transposed, &window, false, &mut dx);
+        };
+        let to_experts = |dw: &mut [f32], d_routing: &mut [f32]| {
+            let mut d_routing = MapMut::dense(d_routing, EXPERTS);
+            let (weight, to_routing) = (&layer.weight, Some((&mut d_routing, false)));
+            backward_experts(isa, x, dy, routing, weight, &shape, &window, Some(dw), to_routing);
+        };
+
+        let (mut y, mut dx) = (vec![0.0; layer.dy.len()], vec![0.0; layer.x.len()]);
+        let (mut dw, mut d_routing) = (vec![0.0; layer.weight.len()], vec![0.0; layer.routing.len()]);
+        let check = |what: &str, actual: &[f32], expected: &[f64]| {
+            assert_close_to_max(&format!("{what}, {conv_shape}"), actual, expected, TOLERANCE);
+        };
+        by_one(&mut y);
+        check("ordinary", &y, &layer.expected_ordinary());
+        let expected = layer.expected();
+        by_experts(&mut y);
+        check("forward", &y, &expected.y);
+        to_data(&mut dx);
+        check("backward data", &dx, &expected.dx);
+        to_experts(&mut dw, &mut d_routing);
+        check("gradient of experts", &dw, &expected.dw);
+        check_routing(&d_routing, &expected);
+
+        let mut group = c.benchmark_group(format!("experts {conv_shape}"));
+        group.throughput(Throughput::Elements((2 * IMAGES * conv_shape.macs()) as u64));
+        group.bench_function("ordinary", |b| b.iter(|| by_one(black_box(&mut y))));
+        group.bench_function("forward", |b| b.iter(|| by_experts(black_box(&mut y))));
+        group.bench_function("backward data", |b| b.iter(|| to_data(black_box(&mut dx))));
         group.bench_function("backward experts", |b| {
-            b.iter(|| {
-                let mut d_routing = MapMut::dense(black_box(&mut d_routing), EXPERTS);
-                let weight = &layer.weight;
-                let to_routing = Some((&mut d_routing, false));
-                backward_experts(isa, x, dy, routing, weight, &shape, &window, Some(&mut dw), to_routing);
-            });
+            b.iter(|| to_experts(black_box(&mut dw), &mut d_routing));
         });
         group.finish();
     }
 }
 
-criterion_group!(benches, experts);
+criterion_group! { name = benches; config = brief(); targets = experts }
 criterion_main!(benches);

@@ -1,7 +1,10 @@
 //! The training pipeline at 320 pixels: each step alone, and samples with and without decoding, on one core.
+//!
+//! Each step is first checked against its plain form or the image it was made of, the loader against its pipeline.
 
+use benches::pictures;
 use benches::settings::brief;
-use box_geometry::{Letterbox, LetterboxOptions, Size};
+use box_geometry::{Letterbox, LetterboxOptions, Size, Xyxy};
 use cpu_kernels::{Isa, MapMut, convert};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use detect_data::*;
@@ -68,6 +71,84 @@ fn check_halved(image: &RgbImage, half: &RgbImage) {
     }
 }
 
+/// Pixels and boxes of a mosaic.
+fn check_mosaic(canvas: &Sample, plan: &Mosaic, tiles: [&Sample; 4]) {
+    let expected = pictures::mosaic(plan, tiles.map(|tile| &tile.image));
+    assert!(canvas.image.data() == expected, "a mosaic's pixels");
+    let side = plan.canvas as f32;
+    let mut boxes = Vec::new();
+    for (number, tile) in tiles.into_iter().enumerate() {
+        let Size { height, width } = tile.image.size();
+        let left = plan.centre_x as f32 - if number % 2 == 0 { width as f32 } else { 0.0 };
+        let top = plan.centre_y as f32 - if number < 2 { height as f32 } else { 0.0 };
+        let moved = tile.boxes.iter().map(|LabelledBox { class, xyxy: Xyxy { x1, y1, x2, y2 } }| {
+            let [x1, x2] = [x1 + left, x2 + left].map(|x| x.clamp(0.0, side));
+            let [y1, y2] = [y1 + top, y2 + top].map(|y| y.clamp(0.0, side));
+            LabelledBox { class: *class, xyxy: Xyxy { x1, y1, x2, y2 } }
+        });
+        boxes.extend(moved.filter(|it| it.xyxy.x2 > it.xyxy.x1 && it.xyxy.y2 > it.xyxy.y1));
+    }
+    assert_eq!(canvas.boxes, boxes, "a mosaic's boxes");
+}
+
+/// Pixels within rounding and the weights' ten bits; boxes that are left lie where the map puts them.
+fn check_affine(canvas: &Sample, affine: &RandomAffine, mut generator: Generator) {
+    let square = affine.apply(canvas.clone(), &mut generator.clone());
+    let (matrix, _) = affine.draw(canvas.image.size(), &mut generator);
+    let expected = pictures::warped(&canvas.image, &matrix, affine.output);
+    assert_eq!(square.image.data().len(), expected.len(), "bytes of an affine map");
+    for (i, (got, expected)) in square.image.data().iter().zip(expected).enumerate() {
+        assert!((f64::from(*got) - expected).abs() < 1.0, "affine, byte {i}: {got}, expected {expected}");
+    }
+    let side = affine.output as f64;
+    let inside = |(x, y): (f64, f64)| [x.clamp(0.0, side) as f32, y.clamp(0.0, side) as f32];
+    // Neither rotation nor shear is on, so that opposite corners stay opposite corners.
+    let moved: Vec<[[f32; 2]; 2]> = canvas
+        .boxes
+        .iter()
+        .map(|LabelledBox { xyxy: it, .. }| {
+            [(it.x1, it.y1), (it.x2, it.y2)].map(|(x, y)| inside(matrix.map(x.into(), y.into())))
+        })
+        .collect();
+    assert!(!square.boxes.is_empty(), "an affine map without boxes checks none");
+    for LabelledBox { xyxy: Xyxy { x1, y1, x2, y2 }, .. } in &square.boxes {
+        let is_here = |[low, high]: &[[f32; 2]; 2]| {
+            [low[0] - x1, low[1] - y1, high[0] - x2, high[1] - y2].iter().all(|apart| apart.abs() < 1e-3)
+        };
+        assert!(moved.iter().any(is_here), "{x1} {y1} {x2} {y2} is no mapped box");
+    }
+}
+
+/// A map of zero ranges leaves a square as it is.
+fn check_affine_identity(square: &Sample) {
+    let affine = RandomAffine { ranges: Augmentation::NONE.affine, output: SIDE };
+    assert!(affine.apply(square.clone(), &mut Generator::for_sample(0, 0, 0)) == *square, "affine identity");
+}
+
+/// Colours by the draws against the plain form. A hue in the middle between two steps may be rounded to either, which
+/// moves a channel by a thirtieth of its value; on average colours are within half a grey level.
+fn check_colour(square: &Sample, mut generator: Generator) {
+    let jitter = augmentation().colour;
+    let changed = jitter.apply(square.clone(), &mut generator.clone());
+    let expected = pictures::jittered(&square.image, &jitter, [(); 3].map(|()| generator.symmetric(1.0)));
+    let mean = |of: &mut dyn Iterator<Item = f64>| of.sum::<f64>() / expected.len() as f64;
+    let bytes = changed.image.data();
+    let apart = || bytes.iter().zip(&expected).map(|(got, expected)| (f64::from(*got) - expected).abs());
+    let moved =
+        mean(&mut square.image.data().iter().zip(&expected).map(|(old, e)| (f64::from(*old) - e).abs()));
+    assert!(moved > 5.0, "a jitter by {moved} grey levels checks little");
+    assert!(mean(&mut apart()) < 0.5, "colours are {} grey levels apart", mean(&mut apart()));
+    let largest = apart().fold(0.0, f64::max);
+    assert!(largest < 10.0, "a colour is {largest} grey levels apart");
+    assert_eq!(changed.boxes, square.boxes, "boxes under a jitter");
+}
+
+/// Gains of zero leave an image as it is.
+fn check_colour_identity(square: &Sample) {
+    let jitter = Augmentation::NONE.colour;
+    assert!(jitter.apply(square.clone(), &mut Generator::for_sample(0, 0, 0)) == *square, "colour identity");
+}
+
 /// From the bytes of a file of 1280x720 to the network's input at 640, on one thread.
 fn prediction_input(criterion: &mut Criterion) {
     let mut bytes = Vec::new();
@@ -109,18 +190,21 @@ fn steps(criterion: &mut Criterion, dataset: &Arc<FileDataset>) {
     let images = LoadedImages::new(dataset.clone(), SIDE, usize::MAX).unwrap();
     let original = dataset.get(0).unwrap().image;
     let tiles: Vec<Arc<Sample>> = (0..4).map(|i| images.get(i).unwrap()).collect();
-    let compose = |generator: &mut Generator| {
-        Mosaic::draw(SIDE, generator).compose([&*tiles[0], &*tiles[1], &*tiles[2], &*tiles[3]])
-    };
+    let tiles = std::array::from_fn(|i| &*tiles[i]);
     let mut generator = Generator::for_sample(0, 0, 0);
+    let plan = Mosaic::draw(SIDE, &mut generator.clone());
+    let compose = |generator: &mut Generator| Mosaic::draw(SIDE, generator).compose(tiles);
     let canvas = compose(&mut generator);
+    check_mosaic(&canvas, &plan, tiles);
     let affine = RandomAffine { ranges: augmentation().affine, output: SIDE };
+    check_affine(&canvas, &affine, generator.clone());
     let square = affine.apply(canvas.clone(), &mut generator);
+    check_affine_identity(&square);
+    check_colour(&square, generator.clone());
+    check_colour_identity(&square);
     let path = dataset.path(0).to_path_buf();
     check_decoded(&RgbImage::open(&path).unwrap(), &photograph(0));
     check_halved(&original, &resize(&original, Size { height: 240, width: 320 }));
-    assert_eq!(canvas.image.size(), Size { height: 2 * SIDE, width: 2 * SIDE });
-    assert_eq!(square.image.size(), Size { height: SIDE, width: SIDE });
     let mut group = criterion.benchmark_group("loader/step");
     group.bench_function("decode_640x480", |b| b.iter(|| RgbImage::open(black_box(&path)).unwrap()));
     group.bench_function("resize_to_320", |b| {
@@ -144,6 +228,19 @@ fn steps(criterion: &mut Criterion, dataset: &Arc<FileDataset>) {
     group.finish();
 }
 
+/// Every image comes once, as its pipeline makes it.
+fn check_epoch(name: &str, loader: &TrainLoader, pipeline: &TrainPipeline) {
+    let mut seen = std::collections::BTreeSet::new();
+    for batch in loader.epoch(pipeline.clone(), 0, 0).map(Result::unwrap) {
+        for (index, bytes) in batch.indices.iter().zip(batch.images.chunks_exact(SIDE * SIDE * 3)) {
+            let sample = pipeline.sample(*index, &mut Generator::for_sample(0, 0, *index as u64)).unwrap();
+            assert!(sample.image.data() == bytes, "{name}: image {index}");
+            assert!(seen.insert(*index), "{name}: image {index} comes twice");
+        }
+    }
+    assert_eq!(seen.len(), IMAGES, "{name}: images");
+}
+
 /// An epoch on one thread; `byte_limit` 0 decodes four images a sample.
 fn epochs(criterion: &mut Criterion, dataset: &Arc<FileDataset>) {
     let loader = TrainLoader::new(LoaderOptions { batch: 16, threads: 1, queue: 1, seed: 0 }).unwrap();
@@ -154,10 +251,7 @@ fn epochs(criterion: &mut Criterion, dataset: &Arc<FileDataset>) {
     {
         let images = Arc::new(LoadedImages::new(dataset.clone(), SIDE, byte_limit).unwrap());
         let pipeline = TrainPipeline::new(images, Augmentation { mosaic, ..augmentation() }).unwrap();
-        let seen: Vec<usize> =
-            loader.epoch(pipeline.clone(), 0, 0).flat_map(|batch| batch.unwrap().indices).collect();
-        let all: std::collections::BTreeSet<usize> = seen.iter().copied().collect();
-        assert_eq!((seen.len(), all.len()), (IMAGES, IMAGES), "{name}: every image once");
+        check_epoch(name, &loader, &pipeline);
         group.bench_function(name, |b| {
             b.iter(|| loader.epoch(pipeline.clone(), 0, 0).map(|batch| batch.unwrap().len()).sum::<usize>())
         });

@@ -4,6 +4,7 @@ pub mod candle_maps;
 pub mod check;
 pub mod composed;
 pub mod networks;
+pub mod pictures;
 pub mod settings;
 pub mod shapes;
 pub mod values;

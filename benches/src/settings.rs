@@ -3,11 +3,12 @@
 use criterion::Criterion;
 use std::time::Duration;
 
-/// Two seconds a case, so that all benches together take minutes; no plots.
+/// About a second and a half a case, so that all benches together take ten minutes; no plots.
 pub fn brief() -> Criterion {
     Criterion::default()
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_millis(1000))
         .sample_size(20)
+        .nresamples(20_000)
         .without_plots()
 }
