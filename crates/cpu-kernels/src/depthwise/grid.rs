@@ -5,12 +5,18 @@ use std::ops::Range;
 use crate::bands::Bands;
 use crate::vector::{Vector, unroll};
 
-/// Channels that are worked on together: so few that the inputs of some rows of taps stay in the first-level cache from one
-/// row of outputs to the next; so many that memory is read in runs.
+/// Rows of outputs that are worked on together, of large maps: most of the inputs of one are those of the next, ...
+const ROWS: usize = 4;
+
+/// ... and stay in the first-level cache, with so few channels.
 const BLOCK: usize = 64;
 
-/// Rows of outputs that are worked on together. Most of the inputs of one are those of the next.
-const ROWS: usize = 4;
+/// Bands that a map is cut into at least, so that threads get alike many rows.
+const MIN_BANDS: usize = 12;
+
+/// Channels that are worked on together, row by row: many, so that memory is read in long runs; fewer than small maps have,
+/// so that these give several threads work.
+const BLOCK_OF_A_ROW: usize = 256;
 
 /// Neighbouring outputs of a row that are worked on together.
 pub(super) const WIDTH: usize = 8;
@@ -82,7 +88,9 @@ impl Grid {
 
     /// The outputs, cut into bands of rows and blocks of channels.
     pub(super) fn bands(&self, channels: usize) -> Bands {
-        Bands::new(self.batch, self.vertical.output, ROWS, channels, BLOCK)
+        let rows = (self.vertical.output / MIN_BANDS).clamp(1, ROWS);
+        let block = if rows == 1 { BLOCK_OF_A_ROW } else { BLOCK };
+        Bands::new(self.batch, self.vertical.output, rows, channels, block)
     }
 
     /// Where an output lies in the map of outputs.
