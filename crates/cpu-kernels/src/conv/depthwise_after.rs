@@ -239,7 +239,7 @@ impl Task<'_> {
         let inside = |row: usize| row.saturating_sub(pad_top).min(in_height);
         let top = rows.start * stride;
         // No row but those that are read, so that a pointwise convolution is seen to be one.
-        let read = inside(top)..inside(((rows.end - 1) * stride + kernel).max(top));
+        let read = inside(top)..inside((rows.end * stride + kernel).saturating_sub(stride).max(top));
         let window = Window {
             batch: 1,
             in_height: read.len(),
