@@ -9,14 +9,14 @@ use std::hint::black_box;
 use benches::candle_maps::{map, tensor};
 use benches::check::assert_close_to_max;
 use benches::settings::brief;
-use benches::shapes::{ConvShape, DENSE, DEPTHWISE};
+use benches::shapes::{ConvShape, DENSE, DEPTHWISE, window};
 use benches::values::{to_f64, wave};
 use candle_core::{D, Device, Result, Tensor};
 use candle_nn::ops::{sigmoid, softmax_last_dim};
 use candle_nn::{BatchNorm, ModuleT};
 use cpu_kernels::conv::{self, Fused, PackedWeight};
 use cpu_kernels::depthwise::{self, Epilogue};
-use cpu_kernels::{Activation, Isa, MapMut, MapRef, Window, activation, decode, norm, pool, upsample};
+use cpu_kernels::{Activation, Isa, MapMut, MapRef, activation, decode, norm, pool, upsample};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 
 /// Compares, then times, both ways. Ours writes its output to a slice; `rows` gives candle's in the same order.
@@ -43,22 +43,6 @@ fn flat(tensor: &Tensor) -> Vec<f32> {
     tensor.flatten_all().and_then(|flat| flat.to_vec1()).expect("a float tensor")
 }
 
-/// A square window, padded by half the kernel.
-fn window(side: usize, kernel: usize, stride: usize, pad: usize) -> Window {
-    let out = (side + 2 * pad - kernel) / stride + 1;
-    Window {
-        batch: 1,
-        in_height: side,
-        in_width: side,
-        out_height: out,
-        out_width: out,
-        kernel,
-        stride,
-        pad_top: pad,
-        pad_left: pad,
-    }
-}
-
 fn weight_tensor(weight: &[f32], outputs: usize, inputs: usize, kernel: usize) -> Tensor {
     Tensor::from_slice(weight, (outputs, inputs, kernel, kernel), &Device::Cpu).expect("the sizes match")
 }
@@ -68,7 +52,7 @@ fn conv2d(c: &mut Criterion) {
     // A pointwise one, the image's, and 3x3 at both strides.
     for shape in [DENSE[2], DENSE[9], DENSE[12], DENSE[17]] {
         let ConvShape { inputs, outputs, kernel, stride, side, .. } = shape;
-        let window = window(side, kernel, stride, kernel / 2);
+        let window = window(1, side, kernel, stride);
         let x = wave(side * side * inputs, 0.0, 1.0);
         let weight = wave(outputs * inputs * kernel * kernel, 1.0, 1.0);
         let packed = PackedWeight::new(isa, &weight, outputs, inputs, kernel, stride);
@@ -87,7 +71,7 @@ fn depthwise_conv2d(c: &mut Criterion) {
     let isa = Isa::best();
     for shape in [DEPTHWISE[2], DEPTHWISE[4]] {
         let ConvShape { inputs: channels, kernel, stride, side, .. } = shape;
-        let window = window(side, kernel, stride, kernel / 2);
+        let window = window(1, side, kernel, stride);
         let x = wave(side * side * channels, 0.0, 1.0);
         let weight = wave(channels * kernel * kernel, 1.0, 1.0);
         let mut packed = vec![0.0; weight.len()];
@@ -116,7 +100,7 @@ fn matmul(c: &mut Criterion) {
     let weight = weight.expect("candle runs");
     let ours = |y: &mut [f32]| {
         let (x, y) = (MapRef::dense(&x, inner), &mut MapMut::dense(y, columns));
-        conv::forward(isa, x, &packed, &window(28, 1, 1, 0), &Fused::NONE, y);
+        conv::forward(isa, x, &packed, &window(1, 28, 1, 1), &Fused::NONE, y);
     };
     pair(c, "matmul", "784x240 by 240x40", ours, || x_tensor.matmul(&weight), flat);
 }
@@ -128,7 +112,7 @@ fn max_pool2d(c: &mut Criterion) {
     let x_tensor = tensor(&x, [1, side, side], channels);
     let ours = |y: &mut [f32]| {
         let (x, y) = (MapRef::dense(&x, channels), &mut MapMut::dense(y, channels));
-        pool::max_pool(isa, x, &window(side, 5, 1, 2), y);
+        pool::max_pool(isa, x, &window(1, side, 5, 1), y);
     };
     let candle = || {
         let padded = x_tensor.pad_with_zeros(2, 2, 2)?.pad_with_zeros(3, 2, 2)?;

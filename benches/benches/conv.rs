@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::hint::black_box;
 
 use benches::settings::brief;
-use benches::shapes::{ConvShape, DENSE};
+use benches::shapes::{ConvShape, DENSE, window};
 use benches::values::{to_f64, wave};
 use cpu_kernels::conv::{Fused, PackedTransposed, PackedWeight, backward_data, backward_weight, forward};
 use cpu_kernels::reference::{activation as plain_activation, conv as plain};
@@ -30,18 +30,7 @@ struct Case {
 impl Case {
     fn new(isa: Isa, shape: ConvShape) -> Self {
         let ConvShape { inputs, outputs, kernel, stride, side, .. } = shape;
-        let (pad, out_side) = (kernel / 2, shape.out_side());
-        let window = Window {
-            batch: 1,
-            in_height: side,
-            in_width: side,
-            out_height: out_side,
-            out_width: out_side,
-            kernel,
-            stride,
-            pad_top: pad,
-            pad_left: pad,
-        };
+        let window = window(1, side, kernel, stride);
         let weight = wave(outputs * inputs * kernel * kernel, 1.0, 1.0);
         Case {
             shape,
@@ -49,7 +38,16 @@ impl Case {
             x: wave(window.in_positions() * inputs, 0.0, 1.0),
             dy: wave(window.out_positions() * outputs, 2.0, 1.0),
             packed: PackedWeight::new(isa, &weight, outputs, inputs, kernel, stride),
-            transposed: PackedTransposed::new(isa, &weight, outputs, inputs, kernel, stride, pad, pad),
+            transposed: PackedTransposed::new(
+                isa,
+                &weight,
+                outputs,
+                inputs,
+                kernel,
+                stride,
+                window.pad_top,
+                window.pad_left,
+            ),
             weight,
         }
     }

@@ -8,12 +8,13 @@ use std::hint::black_box;
 
 use benches::check::assert_close;
 use benches::settings::brief;
+use benches::shapes::window;
 use benches::values::{to_f64, wave};
 use cpu_kernels::conv::depthwise_after::{DepthwiseAfter, Finish, forward_in_bands, forward_whole};
 use cpu_kernels::reference::{
     activation, conv as plain_conv, depthwise as plain_depthwise, pool as plain_pool,
 };
-use cpu_kernels::{Activation, Isa, MapMut, MapRef, Window};
+use cpu_kernels::{Activation, Isa, MapMut, MapRef};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 /// Inputs, expanded channels, side, kernel and stride of the depthwise convolution: EfficientNet-B0 at 224 and at 640.
@@ -24,22 +25,6 @@ const BLOCKS: [(usize, usize, usize, usize, usize); 5] = [
     (16, 96, 320, 3, 2),
     (24, 144, 160, 5, 2),
 ];
-
-fn window(side: usize, kernel: usize, stride: usize) -> Window {
-    let out = side.div_ceil(stride);
-    let (pad_top, pad_left) = (kernel / 2, kernel / 2);
-    Window {
-        batch: 1,
-        in_height: side,
-        in_width: side,
-        out_height: out,
-        out_width: out,
-        kernel,
-        stride,
-        pad_top,
-        pad_left,
-    }
-}
 
 fn finish(bias: &[f32]) -> Finish {
     Finish { bias: bias.to_vec(), activation: Activation::Silu }
@@ -56,7 +41,7 @@ fn conv_then_depthwise(c: &mut Criterion) {
     let mut group = c.benchmark_group("conv_then_depthwise");
     for (inputs, channels, side, kernel, stride) in BLOCKS {
         let name = format!("{inputs}x{side}x{side} to {channels}, k{kernel} s{stride}");
-        let (first, second) = (window(side, 1, 1), window(side, kernel, stride));
+        let (first, second) = (window(1, side, 1, 1), window(1, side, kernel, stride));
         let x = wave(side * side * inputs, 0.0, 1.0);
         let [conv_weight, depthwise_weight] =
             [wave(channels * inputs, 1.0, 0.5), wave(channels * kernel * kernel, 2.0, 0.5)];

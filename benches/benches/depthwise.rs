@@ -6,6 +6,7 @@ use std::hint::black_box;
 
 use benches::check::assert_close;
 use benches::settings::brief;
+use benches::shapes::window;
 use benches::values::{to_f64, wave};
 use cpu_kernels::reference::depthwise as plain;
 use cpu_kernels::{Activation, Isa, MapMut, MapRef, Window, depthwise};
@@ -24,22 +25,6 @@ const LAYERS: [(usize, usize, usize, usize); 9] = [
     (1152, 7, 5, 1),
 ];
 
-/// A layer's geometry at batch 1, padded symmetrically.
-fn window(side: usize, kernel: usize, stride: usize) -> Window {
-    let out = side.div_ceil(stride);
-    Window {
-        batch: 1,
-        in_height: side,
-        in_width: side,
-        out_height: out,
-        out_width: out,
-        kernel,
-        stride,
-        pad_top: kernel / 2,
-        pad_left: kernel / 2,
-    }
-}
-
 /// One layer with its data.
 struct Layer {
     name: String,
@@ -53,7 +38,7 @@ struct Layer {
 
 impl Layer {
     fn new((channels, side, kernel, stride): (usize, usize, usize, usize)) -> Self {
-        let window = window(side, kernel, stride);
+        let window = window(1, side, kernel, stride);
         let weight = wave(channels * kernel * kernel, 1.0, 1.0);
         let mut packed = vec![0.0; weight.len()];
         depthwise::pack(&weight, channels, kernel, &mut packed);

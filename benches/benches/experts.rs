@@ -7,7 +7,7 @@ use std::hint::black_box;
 
 use benches::check::assert_close_to_max;
 use benches::settings::brief;
-use benches::shapes::ConvShape;
+use benches::shapes::{ConvShape, window};
 use benches::values::{to_f64, wave};
 use cpu_kernels::conv::{self, Fused, PackedWeight};
 use cpu_kernels::experts::{
@@ -53,18 +53,7 @@ struct Expected {
 impl Layer {
     fn new(shape: &ConvShape) -> Self {
         let ConvShape { inputs, outputs, kernel, stride, side, .. } = *shape;
-        let (pad, out_side) = (kernel / 2, shape.out_side());
-        let window = Window {
-            batch: IMAGES,
-            in_height: side,
-            in_width: side,
-            out_height: out_side,
-            out_width: out_side,
-            kernel,
-            stride,
-            pad_top: pad,
-            pad_left: pad,
-        };
+        let window = window(IMAGES, side, kernel, stride);
         let shape =
             ExpertShape { experts: EXPERTS, outputs, inputs, is_depthwise: shape.groups > 1, kernel, stride };
         Layer {

@@ -6,6 +6,7 @@ use std::hint::black_box;
 
 use benches::check::assert_close;
 use benches::settings::brief;
+use benches::shapes::window;
 use benches::values::{to_f64, wave};
 use cpu_kernels::reference::pool as plain;
 use cpu_kernels::{Isa, MapMut, MapRef, Window, pool};
@@ -14,27 +15,12 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 const CHANNELS: usize = 128;
 const SIDE: usize = 20;
 
-/// A square window at stride 1 that keeps the size of the map.
-fn window(kernel: usize) -> Window {
-    Window {
-        batch: 1,
-        in_height: SIDE,
-        in_width: SIDE,
-        out_height: SIDE,
-        out_width: SIDE,
-        kernel,
-        stride: 1,
-        pad_top: kernel / 2,
-        pad_left: kernel / 2,
-    }
-}
-
 fn maxima(x: &[f32], window: &Window) -> Vec<f64> {
     plain::max_pool(&to_f64(x), CHANNELS, window).iter().map(|best| best.0).collect()
 }
 
 fn max_pool(c: &mut Criterion) {
-    let (isa, window) = (Isa::best(), window(5));
+    let (isa, window) = (Isa::best(), window(1, SIDE, 5, 1));
     let x = wave(SIDE * SIDE * CHANNELS, 0.0, 1.0);
     let dy = wave(x.len(), 2.0, 1.0);
     let (mut y, mut dx) = (vec![0.0; x.len()], vec![0.0; x.len()]);
@@ -66,13 +52,18 @@ fn sppf(c: &mut Criterion) {
     let run = |steps: &mut [Vec<f32>; 3]| {
         let mut from = &x;
         for to in steps {
-            pool::max_pool(isa, MapRef::dense(from, CHANNELS), &window(5), &mut MapMut::dense(to, CHANNELS));
+            pool::max_pool(
+                isa,
+                MapRef::dense(from, CHANNELS),
+                &window(1, SIDE, 5, 1),
+                &mut MapMut::dense(to, CHANNELS),
+            );
             from = to;
         }
     };
     run(&mut steps);
     for (kernel, y) in [5, 9, 13].into_iter().zip(&steps) {
-        assert_close(&format!("window of {kernel}"), y, &maxima(&x, &window(kernel)), 0.0);
+        assert_close(&format!("window of {kernel}"), y, &maxima(&x, &window(1, SIDE, kernel, 1)), 0.0);
     }
     let mut group = c.benchmark_group("pool/sppf");
     group.throughput(Throughput::Elements((x.len() * 3 * 25) as u64));

@@ -7,6 +7,7 @@ use std::hint::black_box;
 
 use benches::check::assert_close;
 use benches::settings::brief;
+use benches::shapes::window;
 use benches::values::{to_f64, wave};
 use cpu_kernels::conv::{self, Fused, PackedWeight};
 use cpu_kernels::reference::{activation as plain_activation, conv as plain_conv, pool as plain};
@@ -36,17 +37,7 @@ impl Product {
     }
 
     fn window(&self) -> Window {
-        Window {
-            batch: 1,
-            in_height: self.side,
-            in_width: self.side,
-            out_height: self.side,
-            out_width: self.side,
-            kernel: 1,
-            stride: 1,
-            pad_top: 0,
-            pad_left: 0,
-        }
+        window(1, self.side, 1, 1)
     }
 
     fn run(&self, x: &[f32], gate: Option<&[f32]>, y: &mut [f32]) {

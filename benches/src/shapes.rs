@@ -1,5 +1,7 @@
 //! Convolutions of real networks.
 
+use cpu_kernels::Window;
+
 /// A square convolution over a square map, padded by half the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConvShape {
@@ -20,12 +22,29 @@ pub struct ConvShape {
 impl ConvShape {
     /// Rows and columns of the output.
     pub fn out_side(&self) -> usize {
-        (self.side + self.kernel / 2 * 2 - self.kernel) / self.stride + 1
+        window(1, self.side, self.kernel, self.stride).out_height
     }
 
     /// Multiply-adds of the forward pass for one image, those with padding included.
     pub fn macs(&self) -> usize {
         self.out_side().pow(2) * self.outputs * self.inputs / self.groups * self.kernel.pow(2)
+    }
+}
+
+/// A square window over square maps, padded by half the kernel.
+pub fn window(batch: usize, side: usize, kernel: usize, stride: usize) -> Window {
+    let pad = kernel / 2;
+    let out = (side + 2 * pad - kernel) / stride + 1;
+    Window {
+        batch,
+        in_height: side,
+        in_width: side,
+        out_height: out,
+        out_width: out,
+        kernel,
+        stride,
+        pad_top: pad,
+        pad_left: pad,
     }
 }
 
