@@ -10,10 +10,10 @@ mod tests;
 
 use std::cell::Cell;
 
-use crate::conv::{self, Fused, PackedTransposed, PackedWeight, scratch};
+use crate::conv::{self, Fused, PackedKernel, PackedTransposed, PackedWeight, scratch};
 use crate::depthwise::{self, Epilogue};
 use crate::{Isa, MapMut, MapRef, Window};
-use mix::{PackedKernel, add_scaled, dot, mix};
+use mix::{add_scaled, dot, mix};
 
 /// The experts of a convolution, packed for [`forward`].
 #[derive(Debug)]

@@ -56,7 +56,7 @@ const fn training(
     imgsz: usize,
     batch: usize,
 ) -> Work {
-    Work { name, title, model, imgsz, batch, train: true }
+    Work { train: true, ..inference(name, title, model, imgsz, batch) }
 }
 
 /// The work of that name.

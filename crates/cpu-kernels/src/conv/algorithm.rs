@@ -66,30 +66,6 @@ impl PackedWeight {
             Packed::Winograd(weight) => weight.repack(weight_oihw),
         }
     }
-
-    /// The packed values, which are linear in the weight.
-    pub(crate) fn packed(&self) -> &[f32] {
-        match &self.0 {
-            Packed::Direct(weight) => &weight.data,
-            Packed::Winograd(weight) => &weight.data,
-        }
-    }
-
-    /// A weight of the same shape of the given packed values.
-    pub(crate) fn with_packed(&self, values: Vec<f32>) -> Self {
-        PackedWeight(match &self.0 {
-            Packed::Direct(weight) => Packed::Direct(weight.with_data(values)),
-            Packed::Winograd(weight) => Packed::Winograd(weight.with_data(values)),
-        })
-    }
-
-    /// The packed values.
-    pub(crate) fn into_packed(self) -> Vec<f32> {
-        match self.0 {
-            Packed::Direct(weight) => weight.data,
-            Packed::Winograd(weight) => weight.data,
-        }
-    }
 }
 
 impl PackedTransposed {
@@ -136,31 +112,46 @@ impl PackedTransposed {
             Packed::Winograd(weight) => weight.repack(weight_oihw),
         }
     }
-
-    /// The packed values, which are linear in the weight.
-    pub(crate) fn packed(&self) -> &[f32] {
-        match &self.0 {
-            Packed::Direct(weight) => &weight.data,
-            Packed::Winograd(weight) => &weight.data,
-        }
-    }
-
-    /// A weight of the same shape of the given packed values.
-    pub(crate) fn with_packed(&self, values: Vec<f32>) -> Self {
-        PackedTransposed(match &self.0 {
-            Packed::Direct(weight) => Packed::Direct(weight.with_data(values)),
-            Packed::Winograd(weight) => Packed::Winograd(weight.with_data(values)),
-        })
-    }
-
-    /// The packed values.
-    pub(crate) fn into_packed(self) -> Vec<f32> {
-        match self.0 {
-            Packed::Direct(weight) => weight.data,
-            Packed::Winograd(weight) => weight.data,
-        }
-    }
 }
+
+/// A kernel whose packed values are linear in those that were packed.
+pub(crate) trait PackedKernel: Sync {
+    /// The packed values.
+    fn values(&self) -> &[f32];
+    /// A kernel of the same shape of other packed values.
+    fn with_values(&self, values: Vec<f32>) -> Self;
+    /// Its packed values.
+    fn into_values(self) -> Vec<f32>;
+}
+
+/// For each type, the values and the same kernel of others, by the algorithm.
+macro_rules! packed_kernel {
+    ($($kernel:ident)*) => {$(
+        impl PackedKernel for $kernel {
+            fn values(&self) -> &[f32] {
+                match &self.0 {
+                    Packed::Direct(weight) => &weight.data,
+                    Packed::Winograd(weight) => &weight.data,
+                }
+            }
+
+            fn with_values(&self, values: Vec<f32>) -> Self {
+                $kernel(match &self.0 {
+                    Packed::Direct(weight) => Packed::Direct(weight.with_data(values)),
+                    Packed::Winograd(weight) => Packed::Winograd(weight.with_data(values)),
+                })
+            }
+
+            fn into_values(self) -> Vec<f32> {
+                match self.0 {
+                    Packed::Direct(weight) => weight.data,
+                    Packed::Winograd(weight) => weight.data,
+                }
+            }
+        }
+    )*};
+}
+packed_kernel!(PackedWeight PackedTransposed);
 
 /// Dense convolution: `y = activation(conv(x * gate, weight) + bias) + residual`.
 ///

@@ -16,6 +16,7 @@ pub(crate) mod scratch;
 mod tests;
 mod winograd;
 
+pub(crate) use algorithm::PackedKernel;
 pub use algorithm::{PackedTransposed, PackedWeight, backward_data, backward_weight, forward};
 pub use block::block;
 pub use direct::MAX_KERNEL;

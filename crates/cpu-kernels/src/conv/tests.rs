@@ -297,12 +297,12 @@ proptest! {
             let forward = |weight: &[f32]| PackedWeight::new(isa, weight, outputs, inputs, kernel, stride);
             let mut packed = forward(&other);
             packed.repack(&weight);
-            prop_assert!(packed.packed() == forward(&weight).packed());
+            prop_assert!(packed.values() == forward(&weight).values());
             let transposed =
                 |weight: &[f32]| PackedTransposed::new(isa, weight, outputs, inputs, kernel, stride, pad_top, pad_left);
             let mut packed = transposed(&other);
             packed.repack(&weight);
-            prop_assert!(packed.packed() == transposed(&weight).packed());
+            prop_assert!(packed.values() == transposed(&weight).values());
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Sums of kernels, each times a factor, and what their gradients need.
 
-use crate::conv::{PackedTransposed, PackedWeight};
+use crate::conv::PackedKernel;
 use crate::isa::{mul_add, multiversion};
 use crate::{Isa, lanes, parallel};
 
@@ -13,16 +13,6 @@ const BLOCK: usize = 1 << 11;
 /// Products that are added up in `f32`.
 const RUN: usize = 1 << 10;
 
-/// A packed kernel, whose values are linear in those that were packed.
-pub(super) trait PackedKernel: Sync {
-    /// The packed values.
-    fn values(&self) -> &[f32];
-    /// A kernel of the same shape of other packed values.
-    fn with_values(&self, values: Vec<f32>) -> Self;
-    /// Its packed values.
-    fn into_values(self) -> Vec<f32>;
-}
-
 impl PackedKernel for Vec<f32> {
     fn values(&self) -> &[f32] {
         self
@@ -34,34 +24,6 @@ impl PackedKernel for Vec<f32> {
 
     fn into_values(self) -> Vec<f32> {
         self
-    }
-}
-
-impl PackedKernel for PackedWeight {
-    fn values(&self) -> &[f32] {
-        self.packed()
-    }
-
-    fn with_values(&self, values: Vec<f32>) -> Self {
-        self.with_packed(values)
-    }
-
-    fn into_values(self) -> Vec<f32> {
-        self.into_packed()
-    }
-}
-
-impl PackedKernel for PackedTransposed {
-    fn values(&self) -> &[f32] {
-        self.packed()
-    }
-
-    fn with_values(&self, values: Vec<f32>) -> Self {
-        self.with_packed(values)
-    }
-
-    fn into_values(self) -> Vec<f32> {
-        self.into_packed()
     }
 }
 
