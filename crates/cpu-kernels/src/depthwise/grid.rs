@@ -5,8 +5,12 @@ use std::ops::Range;
 use crate::bands::Bands;
 use crate::vector::{Vector, unroll};
 
-/// Rows of outputs that are worked on together, of large maps: most of the inputs of one are those of the next, ...
+/// Rows of outputs that are worked on together, of large maps and many taps: most of the inputs of one are those of the
+/// next, ...
 const ROWS: usize = 4;
+
+/// Rows of taps from which on that pays for the shorter runs of memory.
+const MANY_TAPS: usize = 5;
 
 /// ... and stay in the first-level cache, with so few channels.
 const BLOCK: usize = 64;
@@ -88,7 +92,8 @@ impl Grid {
 
     /// The outputs, cut into bands of rows and blocks of channels.
     pub(super) fn bands(&self, channels: usize) -> Bands {
-        let rows = (self.vertical.output / MIN_BANDS).clamp(1, ROWS);
+        let most = if self.vertical.taps < MANY_TAPS { 1 } else { ROWS };
+        let rows = (self.vertical.output / MIN_BANDS).clamp(1, most);
         let block = if rows == 1 { BLOCK_OF_A_ROW } else { BLOCK };
         Bands::new(self.batch, self.vertical.output, rows, channels, block)
     }
