@@ -78,8 +78,8 @@ pub(super) struct Pointwise {
     pub(super) blocks: usize,
     /// Values read of each row.
     pub(super) channels: usize,
-    /// Packed weights, `[panel][channels][V * LANES]`.
-    pub(super) panel: *const f32,
+    /// Packed weights of the first panel, `[channels][V * LANES]`, and the distance from panel to panel.
+    pub(super) panel: (*const f32, usize),
     /// Columns that exist: of several panels, the last of which may have padding.
     pub(super) columns: usize,
     /// Initial sums of the first panel; those of others follow.
@@ -241,7 +241,7 @@ unsafe fn pointwise<S: Vector, const M: usize, const V: usize>(task: &Pointwise)
         for block in 0..task.blocks {
             // Hidden from the compiler, which would add up strides in the inner loop instead of keeping the addresses.
             let rows: [_; M] = black_box(std::array::from_fn(|m| task.x.0.add((block * M + m) * task.x.1)));
-            let mut weight = task.panel;
+            let mut weight = task.panel.0;
             for first in (0..task.columns).step_by(width) {
                 let columns = width.min(task.columns - first);
                 let out = |m: usize| task.out.0.add((block * M + m) * task.out.1 + first);
@@ -250,7 +250,7 @@ unsafe fn pointwise<S: Vector, const M: usize, const V: usize>(task: &Pointwise)
                 }
                 let mut sums = start::<S, M, V>(task.start.at(first), out, columns);
                 add_products::<S, M, V>(rows, task.channels, weight, &mut sums);
-                weight = weight.add(task.channels * width);
+                weight = weight.wrapping_add(task.panel.1);
                 let residual = task
                     .residual
                     .map(|(start, stride)| move |m: usize| start.add((block * M + m) * stride + first));

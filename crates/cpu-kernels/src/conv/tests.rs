@@ -106,64 +106,120 @@ fn add(sums: &mut [f64], other: &[f32]) {
     sums.iter_mut().zip(other).for_each(|(sum, other)| *sum += f64::from(*other));
 }
 
+/// What is fused to a convolution.
+#[derive(Debug, Clone, Copy)]
+struct Extras {
+    gate_given: bool,
+    bias_given: bool,
+    residual_given: bool,
+    activation: Activation,
+}
+
+fn extras() -> impl Strategy<Value = Extras> {
+    let activations = vec![
+        Activation::Identity,
+        Activation::Silu,
+        Activation::Relu,
+        Activation::Relu6,
+        Activation::Sigmoid,
+    ];
+    (any::<[bool; 3]>(), prop::sample::select(activations)).prop_map(
+        |([gate_given, bias_given, residual_given], activation)| Extras {
+            gate_given,
+            bias_given,
+            residual_given,
+            activation,
+        },
+    )
+}
+
+/// A pointwise convolution that is summed up in several steps, in blocks that end at images if the gate is in the weights.
+fn deep_pointwise() -> impl Strategy<Value = Case> {
+    let sizes = (1..4usize, 1..15usize, 1..15usize);
+    (case(), sizes, 500..1200usize).prop_map(|(case, (batch, height, width), inputs)| {
+        let window = Window {
+            batch,
+            in_height: height,
+            in_width: width,
+            out_height: height,
+            out_width: width,
+            kernel: 1,
+            stride: 1,
+            pad_top: 0,
+            pad_left: 0,
+        };
+        Case { window, inputs, ..case }
+    })
+}
+
+fn check_forward(case: &Case, extras: Extras) {
+    let &Case { window, outputs, inputs, gaps, threads, seed } = case;
+    let Extras { gate_given, bias_given, residual_given, activation } = extras;
+    let (x, weight) = (case.x(), case.weight());
+    let gate = (gate_given && window.is_pointwise()).then(|| values(window.batch * inputs, 1.0, seed ^ 8));
+    let gated: Vec<f32> = x
+        .iter()
+        .enumerate()
+        .map(|(index, x)| {
+            let image = index / (window.in_height * window.in_width * inputs);
+            x * gate.as_ref().map_or(1.0, |gate| gate[image * inputs + index % inputs])
+        })
+        .collect();
+    let bias = values(outputs, 1.0, seed ^ 4);
+    let residual = case.y();
+    let sums = |x: &[f64], weight: &[f64]| reference::conv::forward(x, weight, &window, case.channels());
+    let magnitude = magnitude(&gated, &weight, sums);
+    let mut expected = sums(&to_f64(&gated), &to_f64(&weight));
+    if bias_given {
+        expected.chunks_exact_mut(outputs).for_each(|row| add(row, &bias));
+    }
+    expected.iter_mut().for_each(|y| *y = reference::activation::activate(activation, *y));
+    if residual_given {
+        add(&mut expected, &residual);
+    }
+
+    let x = TestMap::new(&x, inputs, gaps[0]);
+    let residual = TestMap::new(&residual, outputs, gaps[0]);
+    let fused = Fused {
+        gate: gate.as_ref().map(|gate| MapRef::dense(gate, inputs)),
+        bias: bias_given.then_some(&bias[..]),
+        activation,
+        residual: residual_given.then(|| residual.map()),
+    };
+    for (isa, kernels) in all_kernels() {
+        for algorithm in case.algorithms() {
+            let packed = match algorithm {
+                Algorithm::Direct => {
+                    Packed::Direct(direct::Weight::new(kernels, isa, &weight, outputs, inputs, window.kernel))
+                }
+                Algorithm::Minimal => {
+                    Packed::Winograd(winograd::Weight::new(kernels, isa, &weight, [outputs, inputs], false))
+                }
+            };
+            let packed = PackedWeight(packed);
+            let mut y = TestMap::new(&vec![f32::NAN; expected.len()], outputs, gaps[1]);
+            in_pool(threads, || forward(isa, x.map(), &packed, &window, &fused, &mut y.map_mut()));
+            let context = format!("{algorithm:?} on {}", isa.name());
+            y.assert_close(&expected, algorithm.tolerance(magnitude), &context);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn deep_pointwise_equals_reference(case in deep_pointwise(), extras in extras()) {
+        check_forward(&case, extras);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn forward_equals_reference(
-        case in case(),
-        activation in prop::sample::select(vec![
-            Activation::Identity, Activation::Silu, Activation::Relu, Activation::Relu6, Activation::Sigmoid,
-        ]),
-        with_bias in any::<bool>(),
-        with_residual in any::<bool>(),
-        with_gate in any::<bool>(),
-    ) {
-        let Case { window, outputs, inputs, gaps, threads, seed } = case;
-        let (x, weight) = (case.x(), case.weight());
-        let gate = (with_gate && window.is_pointwise()).then(|| values(window.batch * inputs, 1.0, seed ^ 8));
-        let gated: Vec<f32> = x.iter().enumerate().map(|(index, x)| {
-            let image = index / (window.in_height * window.in_width * inputs);
-            x * gate.as_ref().map_or(1.0, |gate| gate[image * inputs + index % inputs])
-        }).collect();
-        let bias = values(outputs, 1.0, seed ^ 4);
-        let residual = case.y();
-        let sums = |x: &[f64], weight: &[f64]| reference::conv::forward(x, weight, &window, case.channels());
-        let magnitude = magnitude(&gated, &weight, sums);
-        let mut expected = sums(&to_f64(&gated), &to_f64(&weight));
-        if with_bias {
-            expected.chunks_exact_mut(outputs).for_each(|row| add(row, &bias));
-        }
-        expected.iter_mut().for_each(|y| *y = reference::activation::activate(activation, *y));
-        if with_residual {
-            add(&mut expected, &residual);
-        }
-
-        let x = TestMap::new(&x, inputs, gaps[0]);
-        let residual = TestMap::new(&residual, outputs, gaps[0]);
-        let fused = Fused {
-            gate: gate.as_ref().map(|gate| MapRef::dense(gate, inputs)),
-            bias: with_bias.then_some(&bias[..]),
-            activation,
-            residual: with_residual.then(|| residual.map()),
-        };
-        for (isa, kernels) in all_kernels() {
-            for algorithm in case.algorithms() {
-                let packed = match algorithm {
-                    Algorithm::Direct => {
-                        Packed::Direct(direct::Weight::new(kernels, isa, &weight, outputs, inputs, window.kernel))
-                    }
-                    Algorithm::Minimal => {
-                        Packed::Winograd(winograd::Weight::new(kernels, isa, &weight, [outputs, inputs], false))
-                    }
-                };
-                let packed = PackedWeight(packed);
-                let mut y = TestMap::new(&vec![f32::NAN; expected.len()], outputs, gaps[1]);
-                in_pool(threads, || forward(isa, x.map(), &packed, &window, &fused, &mut y.map_mut()));
-                let context = format!("{algorithm:?} on {}", isa.name());
-                y.assert_close(&expected, algorithm.tolerance(magnitude), &context);
-            }
-        }
+    fn forward_equals_reference(case in case(), extras in extras()) {
+        check_forward(&case, extras);
     }
 
     #[test]

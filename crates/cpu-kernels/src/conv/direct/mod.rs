@@ -7,6 +7,7 @@ mod forward;
 mod gate;
 mod grid;
 mod pack;
+mod pointwise;
 mod product;
 
 pub(super) use backward_data::backward_data;
