@@ -1,5 +1,5 @@
 //! The expansion of an MBConv block with the depthwise convolution after it and the mean for squeeze and excitation: depth
-//! first, in bands that stay in the cache, against two passes over the whole expanded map.
+//! first, in rows that stay in the cache, against a kernel after the other over whole maps.
 //!
 //! Each case first checks its answer against the plain reference. Throughput counts floating-point operations, two a
 //! multiply-add: read "Gelem/s" as GFLOP/s.
@@ -10,11 +10,12 @@ use benches::check::assert_close;
 use benches::settings::brief;
 use benches::shapes::window;
 use benches::values::{to_f64, wave};
-use cpu_kernels::conv::depthwise_after::{DepthwiseAfter, Finish, forward_in_bands, forward_whole};
+use cpu_kernels::conv::depthwise_after::{self, DepthwiseAfter, Finish};
+use cpu_kernels::conv::{self, Fused, PackedWeight};
 use cpu_kernels::reference::{
     activation, conv as plain_conv, depthwise as plain_depthwise, pool as plain_pool,
 };
-use cpu_kernels::{Activation, Isa, MapMut, MapRef};
+use cpu_kernels::{Activation, Isa, MapMut, MapRef, depthwise, pool};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 /// Inputs, expanded channels, side, kernel and stride of the depthwise convolution: EfficientNet-B0 at 224 and at 640.
@@ -57,15 +58,23 @@ fn conv_then_depthwise(c: &mut Criterion) {
         );
         let mut y = vec![0.0; second.out_positions() * channels];
         let (mut between, mut mean) = (vec![0.0; side * side * channels], vec![0.0; channels]);
-        let in_bands = |y: &mut [f32], mean: &mut [f32]| {
+        let depth_first = |y: &mut [f32], mean: &mut [f32]| {
             let (y, mean) = (&mut MapMut::dense(y, channels), &mut MapMut::dense(mean, channels));
-            forward_in_bands(isa, MapRef::dense(&x, inputs), &weight, [&first, &second], y, Some(mean));
+            let x = MapRef::dense(&x, inputs);
+            depthwise_after::forward(isa, x, &weight, [&first, &second], y, Some(mean));
         };
+        let packed = PackedWeight::new(isa, &conv_weight, channels, inputs, 1, 1);
+        let mut taps = vec![0.0; depthwise_weight.len()];
+        depthwise::pack(&depthwise_weight, channels, kernel, &mut taps);
+        let activation = Activation::Silu;
+        let fused = Fused { bias: Some(&conv_bias), activation, ..Fused::NONE };
+        let epilogue = depthwise::Epilogue { bias: Some(&depthwise_bias), activation };
         let mut whole = |y: &mut [f32], mean: &mut [f32]| {
             let (y, mean) = (&mut MapMut::dense(y, channels), &mut MapMut::dense(mean, channels));
             let between = &mut MapMut::dense(&mut between, channels);
-            let x = MapRef::dense(&x, inputs);
-            forward_whole(isa, x, &weight, [&first, &second], between, y, Some(mean));
+            conv::forward(isa, MapRef::dense(&x, inputs), &packed, &first, &fused, between);
+            depthwise::forward(isa, between.as_ref(), &taps, &second, &epilogue, y);
+            pool::global_avg_pool(isa, y.as_ref(), 1, mean);
         };
 
         let expanded = plain_conv::forward(&to_f64(&x), &to_f64(&conv_weight), &first, [channels, inputs]);
@@ -79,15 +88,15 @@ fn conv_then_depthwise(c: &mut Criterion) {
             y.fill(0.0);
             mean.fill(0.0);
         };
-        in_bands(&mut y, &mut mean);
-        check("in bands", &mut y, &mut mean);
+        depth_first(&mut y, &mut mean);
+        check("depth first", &mut y, &mut mean);
         whole(&mut y, &mut mean);
         check("whole", &mut y, &mut mean);
 
         let macs = side * side * inputs * channels + second.out_positions() * channels * kernel * kernel;
         group.throughput(Throughput::Elements(2 * macs as u64));
-        group.bench_function(BenchmarkId::new("in bands", &name), |b| {
-            b.iter(|| in_bands(black_box(&mut y), &mut mean));
+        group.bench_function(BenchmarkId::new("depth first", &name), |b| {
+            b.iter(|| depth_first(black_box(&mut y), &mut mean));
         });
         group.bench_function(BenchmarkId::new("whole", &name), |b| {
             b.iter(|| whole(black_box(&mut y), &mut mean));

@@ -88,6 +88,22 @@ impl Arena {
         unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len()) }
     }
 
+    /// As many zeros more as make it at least `len` values.
+    pub(crate) fn grow(&mut self, len: usize) {
+        self.lines.resize(self.lines.len().max(len.div_ceil(LINE)), Line([0.0; LINE]));
+    }
+
+    /// Copies values to where `to` is the first.
+    ///
+    /// # Panics
+    /// When there are too few.
+    pub(crate) fn copy_within(&mut self, values: std::ops::Range<usize>, to: usize) {
+        let len = self.len();
+        // SAFETY: a `Line` is `LINE` floats without padding, and the lines lie side by side.
+        let all = unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast::<f32>(), len) };
+        all.copy_within(values, to);
+    }
+
     /// Reads a region.
     ///
     /// # Panics
@@ -213,6 +229,12 @@ impl<'a> MapRef<'a> {
     pub fn part(&self, range: std::ops::Range<usize>) -> MapRef<'a> {
         assert!(range.start <= range.end && range.end <= self.positions, "rows {range:?}");
         MapRef { start: self.start.wrapping_add(range.start * self.stride), positions: range.len(), ..*self }
+    }
+
+    /// Some channels as a map of their own.
+    pub(crate) fn columns(&self, channels: std::ops::Range<usize>) -> MapRef<'a> {
+        assert!(channels.start <= channels.end && channels.end <= self.channels, "channels {channels:?}");
+        MapRef { start: self.start.wrapping_add(channels.start), channels: channels.len(), ..*self }
     }
 
     /// Address of the first value, for kernels.

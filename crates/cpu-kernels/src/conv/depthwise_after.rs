@@ -1,23 +1,31 @@
 //! A convolution whose result only a depthwise convolution reads.
 //!
-//! [`forward_in_bands`] never has the result whole in memory. Some rows of one panel of channels are computed into a buffer that stays in the cache, the depthwise convolution
-//! reads them there, and so on band after band ("depth first"). Rows at the border of two bands are computed twice, so
-//! that it pays only for maps that no cache holds; [`forward_whole`] is for the others.
+//! The result of the first is never whole in memory ("depth first"). The rows that some rows of the depthwise convolution
+//! read are computed into a buffer that stays in the cache, for a group of channels; on the way down the map only those that
+//! are not there yet.
 
 use std::cell::Cell;
 use std::ops::Range;
 
 use super::direct::{self, RowsTimesPanels};
-use super::{Fused, scratch};
+use super::scratch;
 use crate::map::Arena;
 use crate::vector::{Kernel, Level, PerVector, Vector, over_channels, run_kernel};
-use crate::{Activation, Isa, MapMut, MapRef, Region, Window, depthwise, parallel, pool};
+use crate::{Activation, Isa, MapMut, MapRef, Region, Window, depthwise, parallel};
 
-/// Values of the rows of a band that are kept in the second-level cache: those that are read and those between the two
-/// convolutions.
-const BAND_VALUES: usize = 80 * 1024;
+/// Values between the convolutions and ...
+const LINE_VALUES: usize = 24 * 1024;
 
-/// Parts for every thread, so that a thread that starts late can leave parts to others.
+/// ... of weights of the first that the second-level cache is expected to hold.
+const WEIGHT_VALUES: usize = 32 * 1024;
+
+/// Positions of the result that are computed together, about.
+const POSITIONS: usize = 512;
+
+/// Pieces of work for every thread, so that a thread that starts late can leave some to others.
+const UNITS_A_THREAD: usize = 3;
+
+/// Parts for every thread.
 const PARTS_A_THREAD: usize = 4;
 
 /// Sums that are computed side by side.
@@ -39,8 +47,6 @@ pub struct DepthwiseAfter {
     conv_finish: Finish,
     /// `[tap][channel]`.
     depthwise: Vec<f32>,
-    /// `[panel][tap][channel of the panel]`.
-    depthwise_by_panel: Vec<f32>,
     depthwise_finish: Finish,
     taps: usize,
 }
@@ -68,24 +74,18 @@ impl DepthwiseAfter {
         }
         let mut depthwise = vec![0.0; depthwise_weight.len()];
         depthwise::pack(depthwise_weight, channels, depthwise_kernel, &mut depthwise);
-        let mut depthwise_by_panel = vec![0.0; depthwise_weight.len()];
-        for panel in 0..conv.panels.count() {
-            let columns = conv.panels.columns(panel..panel + 1);
-            let values = columns.start * taps..columns.end * taps;
-            let packed = &mut depthwise_by_panel[values.clone()];
-            depthwise::pack(&depthwise_weight[values], columns.len(), depthwise_kernel, packed);
-        }
-        DepthwiseAfter { conv, conv_finish, depthwise, depthwise_by_panel, depthwise_finish, taps }
+        DepthwiseAfter { conv, conv_finish, depthwise, depthwise_finish, taps }
     }
 }
 
 /// `y = act(depthwise(act(conv(x) + bias)) + bias)`, and the mean of every image and channel of `y` into `pooled`.
 ///
-/// `windows` are those of the convolution and of the depthwise convolution; `pooled` is `[B, C]`.
+/// `windows` are those of the convolution and of the depthwise convolution; `pooled` is `[B, C]`. Neither depends on the
+/// number of threads.
 ///
 /// # Panics
 /// When the sizes of the maps, the weights and the windows do not fit.
-pub fn forward_in_bands(
+pub fn forward(
     isa: Isa,
     x: MapRef,
     weight: &DepthwiseAfter,
@@ -93,17 +93,16 @@ pub fn forward_in_bands(
     y: &mut MapMut,
     pooled: Option<&mut MapMut>,
 ) {
-    let [first, second] = windows;
-    by_rows(isa, x, weight, windows, band_rows(weight, first, second), y, pooled);
+    in_cut(isa, x, weight, windows, Cut::new(weight, windows), y, pooled);
 }
 
-/// [`forward_in_bands`] of so many rows.
-pub(super) fn by_rows(
+/// [`forward`] in a given cut.
+pub(super) fn in_cut(
     isa: Isa,
     x: MapRef,
     weight: &DepthwiseAfter,
     windows: [&Window; 2],
-    rows: usize,
+    cut: Cut,
     y: &mut MapMut,
     pooled: Option<&mut MapMut>,
 ) {
@@ -114,18 +113,17 @@ pub(super) fn by_rows(
     let between = [first.batch, first.out_height, first.out_width];
     assert_eq!(between, [second.batch, second.in_height, second.in_width], "the map between");
 
-    let task = Task { isa, x, weight, first, second, rows, y };
-    let bands = second.batch * task.bands();
-    let sums = if pooled.is_some() { bands * y.channels() } else { 0 };
+    let task = Task { isa, x, weight, first, second, cut, y };
+    let sums = if pooled.is_some() { second.batch * second.out_height * y.channels() } else { 0 };
     scratch::with(&SUMS, |buffer: &mut Vec<f32>| {
         buffer.resize(sums.max(1), 0.0);
         let sums = (sums > 0).then(|| MapMut::dense(&mut buffer[..sums], task.y.channels()));
-        let units = bands * weight.conv.panels.count();
+        let units = second.batch * task.bands() * task.groups();
         let parts = units.min(PARTS_A_THREAD * parallel::threads());
         parallel::run(parts, |part| {
             for unit in parallel::part(units, parts, 1, part) {
-                // SAFETY: every unit has its own panel of its own band.
-                scratch::with(&BAND, |band| unsafe { task.unit(unit, band, sums.as_ref()) });
+                // SAFETY: every unit has its own channels of its own band.
+                scratch::with(&LINES, |lines| unsafe { task.unit(unit, lines, sums.as_ref()) });
             }
         });
         if let (Some(sums), Some(pooled)) = (sums, pooled) {
@@ -134,44 +132,38 @@ pub(super) fn by_rows(
     });
 }
 
-/// [`forward_in_bands`] in two passes, by way of a map `between` of all positions of the convolution's result.
-///
-/// # Panics
-/// As there.
-pub fn forward_whole(
-    isa: Isa,
-    x: MapRef,
-    weight: &DepthwiseAfter,
-    windows: [&Window; 2],
-    between: &mut MapMut,
-    y: &mut MapMut,
-    pooled: Option<&mut MapMut>,
-) {
-    let DepthwiseAfter { conv, conv_finish, depthwise, depthwise_finish, .. } = weight;
-    let [first, second] = windows;
-    let fused = Fused { bias: Some(&conv_finish.bias), activation: conv_finish.activation, ..Fused::NONE };
-    direct::forward(isa, x, conv, first, &fused, between);
-    let epilogue =
-        depthwise::Epilogue { bias: Some(&depthwise_finish.bias), activation: depthwise_finish.activation };
-    depthwise::forward(isa, between.as_ref(), depthwise, second, &epilogue, y);
-    if let Some(pooled) = pooled {
-        pool::global_avg_pool(isa, y.as_ref(), second.batch, pooled);
-    }
-}
-
 thread_local! {
-    static BAND: Cell<Arena> = Cell::default();
+    static LINES: Cell<Arena> = Cell::default();
     static SUMS: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
 }
 
-/// Rows of the result that are computed together.
-fn band_rows(weight: &DepthwiseAfter, first: &Window, second: &Window) -> usize {
-    let read = first.stride * first.in_width * weight.conv.sizes()[1];
-    let between = first.out_width * weight.conv.panels.full_width();
-    let rows = BAND_VALUES / (read + between).max(1);
-    let halo = second.kernel.saturating_sub(second.stride);
-    // Few rows would spend more on borders than the cache gives back.
-    (rows.saturating_sub(halo) / second.stride).clamp(4, second.out_height.max(4))
+/// How the work is cut.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cut {
+    /// Rows of the result that are computed together.
+    pub(super) rows: usize,
+    /// Rows of the result that are computed one after the other, so that what they read in common is computed once.
+    pub(super) band: usize,
+    /// Panels of channels that are computed together.
+    pub(super) panels: usize,
+}
+
+impl Cut {
+    /// The cut for the threads of the pool. A convolution of several taps would find its inputs again for each group of
+    /// panels: it has one, and few rows.
+    fn new(weight: &DepthwiseAfter, [first, second]: [&Window; 2]) -> Self {
+        let panels = weight.conv.panels;
+        let [_, depth, taps] = weight.conv.sizes();
+        let height = second.out_height.max(1);
+        let rows = if taps > 1 { 1 } else { POSITIONS.div_ceil(second.out_width.max(1)).min(height) };
+        let lines = (rows - 1) * second.stride + second.kernel;
+        let channels = (LINE_VALUES / (lines * first.out_width)).min(WEIGHT_VALUES / depth);
+        let most = if taps > 1 { panels.count() } else { channels / panels.full_width() };
+        let groups = panels.count().div_ceil(most.max(1));
+        let units = if parallel::threads() == 1 { 1 } else { UNITS_A_THREAD * parallel::threads() };
+        let bands = units.div_ceil(groups * second.batch.max(1)).min(height.div_ceil(rows));
+        Cut { rows, band: height.div_ceil(bands), panels: panels.count().div_ceil(groups) }
+    }
 }
 
 struct Task<'a> {
@@ -180,45 +172,39 @@ struct Task<'a> {
     weight: &'a DepthwiseAfter,
     first: &'a Window,
     second: &'a Window,
-    /// Rows of a band.
-    rows: usize,
+    cut: Cut,
     y: &'a MapMut<'a>,
 }
 
 impl Task<'_> {
     /// Bands of an image.
     fn bands(&self) -> usize {
-        self.second.out_height.div_ceil(self.rows)
+        self.second.out_height.div_ceil(self.cut.band)
     }
 
-    /// Computes one panel of one band.
+    /// Groups of panels.
+    fn groups(&self) -> usize {
+        self.weight.conv.panels.count().div_ceil(self.cut.panels)
+    }
+
+    /// Computes one group of one band.
     ///
     /// # Safety
-    /// Nobody else may use these channels of the rows of `y`, and of the band's row of `sums`, meanwhile.
+    /// Nobody else may use these channels of the rows of `y`, and of these rows of `sums`, meanwhile.
     unsafe fn unit(&self, unit: usize, buffer: &mut Arena, sums: Option<&MapMut>) {
         let panels = &self.weight.conv.panels;
-        let (band, panel) = (unit / panels.count(), unit % panels.count());
-        let (image, start) = (band / self.bands(), band % self.bands() * self.rows);
-        let rows = start..(start + self.rows).min(self.second.out_height);
-        let columns = panels.columns(panel..panel + 1);
-        let read = self.rows_between(&rows);
-        let positions = read.len() * self.first.out_width;
-        let between = Region { offset: 0, positions, channels: columns.len(), stride: panels.width(panel) };
-        if buffer.len() < between.end() {
-            *buffer = Arena::new(between.end().next_multiple_of(BAND_VALUES));
-        }
-        let ([], [mut map]) = buffer.borrow([], [between]);
-        // SAFETY: passed on to the caller; the map between is this thread's.
-        unsafe {
-            self.convolve(image, &read, panel, &mut map);
-            let height = self.second.out_height * self.second.out_width;
-            let y = self.y.block(image * height..(image + 1) * height, columns.clone());
-            self.depthwise(map.as_ref(), &read, &rows, &columns, &y);
-            if let Some(sums) = sums {
-                let width = self.second.out_width;
-                let y = y.as_ref().part(rows.start * width..rows.end * width);
-                let mut sums = sums.block(band..band + 1, columns);
-                run_kernel(self.isa, Sum { x: y, to: sums.row_mut(0) });
+        let (band, group) = (unit / self.groups(), unit % self.groups());
+        let (image, start) = (band / self.bands(), band % self.bands() * self.cut.band);
+        let group = group * self.cut.panels..((group + 1) * self.cut.panels).min(panels.count());
+        let mut lines = Lines::new(buffer, panels.columns(group.clone()).len(), self.first.out_width);
+        let end = (start + self.cut.band).min(self.second.out_height);
+        for first in (start..end).step_by(self.cut.rows) {
+            let rows = first..(first + self.cut.rows).min(end);
+            let read = self.rows_between(&rows);
+            // SAFETY: passed on to the caller; the lines are this thread's.
+            unsafe {
+                lines.go_to(read.clone(), |missing, map| self.convolve(image, missing, group.clone(), map));
+                self.depthwise(lines.map(), read, image, rows, panels.columns(group.clone()), sums);
             }
         }
     }
@@ -230,11 +216,11 @@ impl Task<'_> {
         inside(rows.start * stride)..inside((rows.end - 1) * stride + kernel)
     }
 
-    /// Computes rows between the convolutions, one panel.
+    /// Computes rows between the convolutions, some panels.
     ///
     /// # Safety
     /// Nobody else may use `map`.
-    unsafe fn convolve(&self, image: usize, rows: &Range<usize>, panel: usize, map: &mut MapMut) {
+    unsafe fn convolve(&self, image: usize, rows: Range<usize>, panels: Range<usize>, map: &MapMut) {
         let Window { in_height, in_width, stride, pad_top, kernel, .. } = *self.first;
         let inside = |row: usize| row.saturating_sub(pad_top).min(in_height);
         let top = rows.start * stride;
@@ -261,48 +247,106 @@ impl Task<'_> {
             activation: self.weight.conv_finish.activation,
             residual: None,
             accumulate: false,
-            first_column: conv.panels.start(panel),
+            first_column: conv.panels.start(panels.start),
         };
         for grid in &direct::Grid::forward(&window, x) {
-            // SAFETY: passed on to the caller; the map has the rows and the panel's columns.
-            unsafe { product.run_range(grid, map, 0..grid.positions(), panel..panel + 1) };
+            // SAFETY: passed on to the caller; the map has the rows and the panels' columns.
+            unsafe { product.run_range(grid, map, 0..grid.positions(), panels.clone()) };
         }
     }
 
-    /// Computes `rows` of the result from `read`, the rows of `map`.
+    /// Computes `rows` of the result and their sums from `read`, the rows of `map`.
     ///
     /// # Safety
-    /// Nobody else may use these rows of `y`, which is the image's map of the panel's columns.
+    /// Nobody else may use these columns of the rows of `y` and of `sums`.
     unsafe fn depthwise(
         &self,
         map: MapRef,
-        read: &Range<usize>,
-        rows: &Range<usize>,
-        columns: &Range<usize>,
-        y: &MapMut,
+        read: Range<usize>,
+        image: usize,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        sums: Option<&MapMut>,
     ) {
-        let DepthwiseAfter { depthwise_by_panel: weight, depthwise_finish: finish, taps, .. } = self.weight;
-        let weight = &weight[columns.start * taps..columns.end * taps];
+        let DepthwiseAfter { depthwise, depthwise_finish: finish, .. } = self.weight;
+        let Window { out_height: height, out_width: width, .. } = *self.second;
+        let weight = MapRef::dense(depthwise, self.y.channels()).columns(columns.clone());
         let epilogue =
             depthwise::Epilogue { bias: Some(&finish.bias[columns.clone()]), activation: finish.activation };
+        let area = height * width;
         // SAFETY: passed on to the caller.
         unsafe {
-            depthwise::forward_rows(self.isa, map, read.start, weight, self.second, &epilogue, rows, y)
-        };
+            let y = self.y.block(image * area..(image + 1) * area, columns.clone());
+            depthwise::forward_rows(self.isa, map, read.start, weight, self.second, &epilogue, &rows, &y);
+            for row in rows {
+                let Some(sums) = sums else { break };
+                let mut sums = sums.block(image * height + row..image * height + row + 1, columns.clone());
+                let x = y.as_ref().part(row * width..(row + 1) * width);
+                run_kernel(self.isa, Sum { x, to: sums.row_mut(0) });
+            }
+        }
     }
 
-    /// Adds up the sums of an image's bands, in order, and divides by the positions.
+    /// Adds up the sums of an image's rows, in order, and divides by the positions.
     fn average(&self, sums: MapRef, pooled: &mut MapMut) {
-        let bands = self.bands();
-        assert_eq!([pooled.positions(), pooled.channels()], [self.second.batch, sums.channels()], "pooled");
-        let factor = 1.0 / (self.second.out_height * self.second.out_width) as f32;
-        for image in 0..self.second.batch {
+        let Window { batch, out_height: height, out_width: width, .. } = *self.second;
+        assert_eq!([pooled.positions(), pooled.channels()], [batch, sums.channels()], "pooled");
+        let factor = 1.0 / (height * width) as f32;
+        for image in 0..batch {
             let to = pooled.row_mut(image);
-            to.copy_from_slice(sums.row(image * bands));
-            for band in 1..bands {
-                to.iter_mut().zip(sums.row(image * bands + band)).for_each(|(to, sum)| *to += sum);
+            to.copy_from_slice(sums.row(image * height));
+            for row in 1..height {
+                to.iter_mut().zip(sums.row(image * height + row)).for_each(|(to, sum)| *to += sum);
             }
             to.iter_mut().for_each(|to| *to *= factor);
+        }
+    }
+}
+
+/// Rows between the convolutions, as many as are needed at a time.
+struct Lines<'a> {
+    buffer: &'a mut Arena,
+    channels: usize,
+    /// Positions of a row.
+    width: usize,
+    /// The rows that there are.
+    rows: Range<usize>,
+}
+
+impl<'a> Lines<'a> {
+    fn new(buffer: &'a mut Arena, channels: usize, width: usize) -> Self {
+        Lines { buffer, channels, width, rows: 0..0 }
+    }
+
+    /// Some of the first rows as a region of the buffer.
+    fn region(&self, rows: Range<usize>) -> Region {
+        let values = self.width * self.channels;
+        Region::dense(rows.start * values, rows.len() * self.width, self.channels)
+    }
+
+    /// The rows that there are.
+    fn map(&self) -> MapRef<'_> {
+        self.buffer.read(self.region(0..self.rows.len()))
+    }
+
+    /// Goes on to `rows`, of which `compute` writes those that are missing.
+    fn go_to(&mut self, rows: Range<usize>, compute: impl FnOnce(Range<usize>, &MapMut)) {
+        let end = self.region(0..rows.len()).end();
+        if self.buffer.len() < end {
+            self.buffer.grow(end.next_multiple_of(LINE_VALUES));
+        }
+        let kept = rows.start.max(self.rows.start)..rows.end.min(self.rows.end);
+        if !kept.is_empty() {
+            let from = kept.start - self.rows.start;
+            let from = self.region(from..from + kept.len());
+            self.buffer.copy_within(from.offset..from.end(), 0);
+        }
+        let missing = rows.start + kept.len()..rows.end;
+        let region = self.region(kept.len()..rows.len());
+        self.rows = rows;
+        if !missing.is_empty() {
+            let ([], [map]) = self.buffer.borrow([], [region]);
+            compute(missing, &map);
         }
     }
 }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::algorithm::Packed;
-use super::depthwise_after::{DepthwiseAfter, Finish};
+use super::depthwise_after::{Cut, DepthwiseAfter, Finish};
 use super::micro::{MicroKernels, WIDE, micro_kernels};
 use super::*;
 use crate::test_maps::{TestMap, assert_close, to_f64, values};
@@ -284,7 +284,7 @@ proptest! {
         case in case(),
         next in (prop::sample::select(vec![2usize, 3, 5]), 1usize..3, 0usize..3, 0usize..3),
         activation in prop::sample::select(vec![Activation::Identity, Activation::Silu]),
-        rows in 1usize..9,
+        (rows, bands, panels) in (1usize..9, 1usize..9, 1usize..4),
     ) {
         let Case { window: first, outputs: channels, inputs, gaps, threads, seed } = case;
         let (kernel, stride, pad_top, pad_left) = next;
@@ -324,19 +324,18 @@ proptest! {
             let sizes = [channels, inputs, first.kernel];
             let packed = DepthwiseAfter::new(isa, &weight, sizes, finish(), &depthwise, kernel, finish());
             let empty = |len: usize, gap| TestMap::new(&vec![f32::NAN; len], channels, gap);
-            for in_bands in [true, false] {
+            let cuts = [None, Some(Cut { rows, band: rows * bands, panels })];
+            for cut in cuts {
                 let (mut y, mut pooled) = (empty(expected.len(), gaps[1]), empty(means.len(), gaps[0]));
-                let mut whole = empty(between.len(), gaps[0]);
                 let (mut y_map, mut pooled_map) = (y.map_mut(), pooled.map_mut());
-                let windows = [&first, &second];
-                in_pool(threads, || if in_bands {
-                    let pooled = Some(&mut pooled_map);
-                    depthwise_after::by_rows(isa, x.map(), &packed, windows, rows, &mut y_map, pooled)
-                } else {
-                    let (whole, pooled) = (&mut whole.map_mut(), Some(&mut pooled_map));
-                    depthwise_after::forward_whole(isa, x.map(), &packed, windows, whole, &mut y_map, pooled)
+                let (windows, pooled_map) = ([&first, &second], Some(&mut pooled_map));
+                in_pool(threads, || match cut {
+                    None => depthwise_after::forward(isa, x.map(), &packed, windows, &mut y_map, pooled_map),
+                    Some(cut) => {
+                        depthwise_after::in_cut(isa, x.map(), &packed, windows, cut, &mut y_map, pooled_map)
+                    }
                 });
-                let context = format!("in bands: {in_bands}, on {}", isa.name());
+                let context = format!("{cut:?} on {}", isa.name());
                 y.assert_close(&expected, tolerance, &context);
                 pooled.assert_close(&means, tolerance, &context);
             }

@@ -32,8 +32,8 @@ pub(super) struct Correlation<'a> {
     pub(super) grid: Grid,
     /// The inputs.
     pub(super) x: MapRef<'a>,
-    /// `[taps][C]`.
-    pub(super) weight: &'a [f32],
+    /// A position a tap.
+    pub(super) weight: MapRef<'a>,
     /// What the sums start from.
     pub(super) start: Start<'a>,
     /// Applied to the sums.
@@ -71,8 +71,8 @@ impl Correlation<'_> {
     fn check(&self, y: &MapMut) {
         let channels = self.x.channels();
         assert_eq!(y.channels(), channels, "channels of the output");
-        self.grid.check(self.x.positions(), y.positions(), self.weight.len() / channels.max(1));
-        assert_eq!(self.weight.len() % channels.max(1), 0, "weights");
+        assert_eq!(self.weight.channels(), channels, "channels of the weight");
+        self.grid.check(self.x.positions(), y.positions(), self.weight.positions());
         if let Start::Bias(bias) = self.start {
             assert_eq!(bias.len(), channels, "biases");
         }
@@ -137,8 +137,8 @@ impl<const TAPS: usize, const STRIDE: usize> Kernel for Tiled<'_, TAPS, STRIDE> 
                 let tile = grid.tile(band.image, row, column);
                 let columns = column..column + tile.count;
                 let mut outputs = Outputs::<TAPS, STRIDE> { correlation, tile, y };
-                if band.channels.len() <= LINE_VALUES {
-                    outputs.prefetch_row_below(band.channels.start);
+                for channel in band.channels.clone().step_by(LINE_VALUES) {
+                    outputs.prefetch_row_below(channel);
                 }
                 // SAFETY: the caller's promise: the outputs of the band are ours.
                 unsafe {
@@ -191,8 +191,8 @@ impl<const TAPS: usize, const STRIDE: usize> PerVector for Outputs<'_, TAPS, STR
 }
 
 impl<const TAPS: usize, const STRIDE: usize> Outputs<'_, TAPS, STRIDE> {
-    /// Asks for the outputs that are worked on next, of few channels from `channel` on: short runs far apart, which the CPU
-    /// does not foresee.
+    /// Asks for the outputs below from `channel` on, which are worked on next: short runs far apart, which the CPU does not
+    /// foresee.
     #[inline(always)]
     fn prefetch_row_below(&self, channel: usize) {
         let Axis { size, step, .. } = self.correlation.grid.horizontal;
@@ -226,14 +226,14 @@ impl<const TAPS: usize, const STRIDE: usize> Outputs<'_, TAPS, STRIDE> {
     #[inline(always)]
     unsafe fn add<V: Vector, const WHOLE: bool>(&self, channel: usize, sums: &mut [V; WIDTH]) {
         let (Correlation { grid, x, weight, .. }, tile) = (self.correlation, &self.tile);
-        let (x_stride, channels) = (x.stride(), x.channels());
+        let (x_stride, weight_stride) = (x.stride(), weight.stride());
         let first = x.as_ptr().wrapping_offset(tile.input * x_stride as isize).wrapping_add(channel);
         for row in 0..tile.tap_rows {
             let x = first.wrapping_add(row * grid.horizontal.input * x_stride);
-            let weight = weight.as_ptr().wrapping_add((tile.tap_row + row) * TAPS * channels + channel);
+            let weight = weight.as_ptr().wrapping_add((tile.tap_row + row) * TAPS * weight_stride + channel);
             // SAFETY: the caller's promise.
             unsafe {
-                let taps: [V; TAPS] = std::array::from_fn(|tap| V::load(weight.add(tap * channels)));
+                let taps: [V; TAPS] = std::array::from_fn(|tap| V::load(weight.add(tap * weight_stride)));
                 tile.each_product::<V, TAPS, STRIDE, WHOLE>(x, x_stride, |value, output, tap| {
                     sums[output] = value.mul_add(taps[tap], sums[output]);
                 });
@@ -311,7 +311,7 @@ impl PerVector for Output<'_> {
         unsafe {
             let mut sum = self.correlation.first_sum::<V>(channel, y);
             grid.each_tap(self.image, self.row, self.column, |tap, input| {
-                let factor = V::load(weight.as_ptr().add(tap * x.channels() + channel));
+                let factor = V::load(weight.as_ptr().add(tap * weight.stride() + channel));
                 sum = V::load(x.as_ptr().add(input * x.stride() + channel)).mul_add(factor, sum);
             });
             activate_vector(self.correlation.activation, sum).store(y);

@@ -50,13 +50,13 @@ pub struct Epilogue<'a> {
 /// When a shape differs.
 pub fn forward(isa: Isa, x: MapRef, packed: &[f32], window: &Window, epilogue: &Epilogue, y: &mut MapMut) {
     let start = epilogue.bias.map_or(Start::Zero, Start::Bias);
-    let correlation =
-        Correlation { grid: grid(window), x, weight: packed, start, activation: epilogue.activation };
+    let weight = taps(packed, x.channels());
+    let correlation = Correlation { grid: grid(window), x, weight, start, activation: epilogue.activation };
     correlation::run(isa, &[correlation], y);
 }
 
 /// Rows `rows` of one image of [`forward`], from the rows of the input that they read: `x` holds those from `first_row`
-/// on. `y` is the whole image.
+/// on. `y` is the whole image, `weight` has a position a tap.
 ///
 /// # Safety
 /// Nobody else may use these rows of `y` meanwhile.
@@ -64,7 +64,7 @@ pub(crate) unsafe fn forward_rows(
     isa: Isa,
     x: MapRef,
     first_row: usize,
-    packed: &[f32],
+    weight: MapRef,
     window: &Window,
     epilogue: &Epilogue,
     rows: &Range<usize>,
@@ -76,9 +76,15 @@ pub(crate) unsafe fn forward_rows(
     grid.vertical.origin += (rows.start * window.stride) as isize - first_row as isize;
     grid.vertical.first = rows.start;
     let start = epilogue.bias.map_or(Start::Zero, Start::Bias);
-    let correlation = Correlation { grid, x, weight: packed, start, activation: epilogue.activation };
+    let correlation = Correlation { grid, x, weight, start, activation: epilogue.activation };
     // SAFETY: passed on to the caller.
     unsafe { correlation.run_alone(isa, y) };
+}
+
+/// A packed weight as a map with a position a tap.
+fn taps(packed: &[f32], channels: usize) -> MapRef<'_> {
+    assert_eq!(packed.len() % channels.max(1), 0, "weights");
+    MapRef::dense(packed, channels)
 }
 
 /// The grid of the forward pass.
@@ -130,7 +136,8 @@ pub fn backward_data(
         start,
         activation: Activation::Identity,
     };
-    let correlations: Vec<_> = pairs().zip(weights.iter().map(Vec::as_slice)).map(correlation).collect();
+    let correlations: Vec<_> =
+        pairs().zip(weights.iter().map(|weight| taps(weight, channels))).map(correlation).collect();
     correlation::run(isa, &correlations, dx);
 }
 

@@ -157,18 +157,11 @@ impl InferPlan {
         let isa = self.model.isa;
         let [x_shape, shape, y_shape] = [step.inputs[0], *between, step.result].map(|id| self.shapes[id.0]);
         let windows = [&window(*conv, x_shape, shape), &window(*depthwise, shape, y_shape)];
-        let nowhere = Region::dense(0, 0, 0);
-        let between = if is_depth_first(*conv, shape) { nowhere } else { self.regions[between.0] };
-        let pooled = step.pooled.map_or(nowhere, |id| self.regions[id.0]);
-        let writes = [between, self.regions[step.result.0], pooled];
-        let ([x], [mut between, mut y, mut pooled]) =
-            self.arena.borrow([self.regions[step.inputs[0].0]], writes);
+        let pooled = step.pooled.map_or(Region::dense(0, 0, 0), |id| self.regions[id.0]);
+        let writes = [self.regions[step.result.0], pooled];
+        let ([x], [mut y, mut pooled]) = self.arena.borrow([self.regions[step.inputs[0].0]], writes);
         let pooled = step.pooled.is_some().then_some(&mut pooled);
-        if is_depth_first(*conv, shape) {
-            depthwise_after::forward_in_bands(isa, x, weight, windows, &mut y, pooled);
-        } else {
-            depthwise_after::forward_whole(isa, x, weight, windows, &mut between, &mut y, pooled);
-        }
+        depthwise_after::forward(isa, x, weight, windows, &mut y, pooled);
     }
 
     fn concat(&mut self, id: NodeId) {
@@ -228,26 +221,12 @@ pub(crate) fn pool_window(kernel: usize, stride: usize, x: Shape, y: Shape) -> W
     window(Conv { kernel, stride, padding: Padding::Symmetric, groups: 1 }, x, y)
 }
 
-/// Values of a map from which on it is not written whole if that can be avoided: more than caches hold.
-const DEPTH_FIRST_VALUES: usize = 2 << 20;
-
-/// True if the map between a convolution and a depthwise convolution is computed band by band. A convolution of several
-/// taps would have to find its inputs again for every band and panel of channels.
-fn is_depth_first(conv: Conv, between: Shape) -> bool {
-    conv.kernel == 1 && between.len() >= DEPTH_FIRST_VALUES
-}
-
 /// When the memory of each node that owns some is in use.
 fn lives(model: &InferModel, shapes: &[Shape]) -> Vec<Life> {
     let mut lives: Vec<Life> = shapes.iter().map(|shape| Life::new(shape.len())).collect();
     for (time, step) in model.steps.iter().enumerate() {
         for id in step.inputs.iter().chain([&step.result]).chain(&step.pooled) {
             lives[model.placement.root(*id).0.0].at(time);
-        }
-        if let Kind::ConvDepthwise { conv, between, .. } = step.kind
-            && !is_depth_first(conv, shapes[between.0])
-        {
-            lives[between.0].at(time);
         }
     }
     model.outputs.iter().for_each(|id| lives[model.placement.root(*id).0.0].at(model.steps.len()));
