@@ -10,9 +10,9 @@ mod tests;
 
 use std::cell::Cell;
 
-use crate::conv::{self, Fused, PackedKernel, PackedTransposed, PackedWeight, scratch};
+use crate::conv::{self, Fused, PackedKernel, PackedTransposed, PackedWeight};
 use crate::depthwise::{self, Epilogue};
-use crate::{Isa, MapMut, MapRef, Window};
+use crate::{Isa, MapMut, MapRef, Window, scratch};
 use mix::{add_scaled, dot, mix};
 
 /// The experts of a convolution, packed for [`forward`].

@@ -21,6 +21,7 @@ pub mod pool;
 pub mod reference;
 pub mod resize;
 mod rows;
+mod scratch;
 mod team;
 #[cfg(test)]
 mod test_maps;

@@ -1,8 +1,10 @@
 //! Maximum over a sliding window, and the mean over whole images.
 
+use std::cell::Cell;
+
 use crate::bands::{Band, Bands};
 use crate::isa::multiversion;
-use crate::{Isa, MapMut, MapRef, Window, lanes, parallel, rows};
+use crate::{Isa, MapMut, MapRef, Window, lanes, parallel, rows, scratch};
 
 /// Channels that maxima are taken of at a time: one cache line.
 const BLOCK: usize = 16;
@@ -15,6 +17,10 @@ pub(crate) const SUM_BLOCK: usize = 64;
 
 /// Positions that are summed before the sum is added to the total, so that rounding errors stay small.
 pub(crate) const SUM_RUN: usize = 64;
+
+thread_local! {
+    static ROW_MAXIMA: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+}
 
 /// `y[b, i, j, c]` is the maximum over the window of output `(i, j)`; what lies outside the map does not count. A NaN in the
 /// window makes the maximum NaN; the maximum of a window outside the map is minus infinity.
@@ -30,10 +36,11 @@ pub fn max_pool(isa: Isa, x: MapRef, window: &Window, y: &mut MapMut) {
     let bands = Bands::new(window.batch, window.out_height, rows, x.channels(), BLOCK);
     let parts = bands.parts();
     parallel::run(parts, |part| {
-        let mut row_maxima = Vec::new();
-        for band in bands.part(parts, part) {
-            max_pool_band(isa, x, window, &band, &mut row_maxima, y);
-        }
+        scratch::with(&ROW_MAXIMA, |row_maxima| {
+            for band in bands.part(parts, part) {
+                max_pool_band(isa, x, window, &band, row_maxima, y);
+            }
+        });
     });
 }
 

@@ -63,17 +63,18 @@ impl Placement {
     }
 
     /// Inputs of a concat that lie elsewhere and have to be copied, with their first channel in the joined map.
-    pub(crate) fn copies(&self, graph: &Graph, concat: NodeId) -> Vec<(NodeId, usize)> {
-        let mut channel = 0;
-        let mut copies = Vec::new();
-        for &input in &graph.node(concat).inputs {
-            let (root, start) = self.root(concat);
-            if self.root(input) != (root, start + channel) {
-                copies.push((input, channel));
-            }
-            channel += graph.node(input).channels;
-        }
-        copies
+    pub(crate) fn copies<'a>(
+        &'a self,
+        graph: &'a Graph,
+        concat: NodeId,
+    ) -> impl Iterator<Item = (NodeId, usize)> + 'a {
+        let (root, start) = self.root(concat);
+        let first_channels = graph.node(concat).inputs.iter().scan(0, |channel, &input| {
+            let first = *channel;
+            *channel += graph.node(input).channels;
+            Some((input, first))
+        });
+        first_channels.filter(move |&(input, channel)| self.root(input) != (root, start + channel))
     }
 }
 

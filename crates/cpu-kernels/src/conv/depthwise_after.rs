@@ -8,8 +8,8 @@ use std::cell::Cell;
 use std::ops::Range;
 
 use super::direct::{self, RowsTimesPanels};
-use super::scratch;
 use crate::map::Arena;
+use crate::scratch;
 use crate::vector::{Kernel, Level, PerVector, Vector, over_channels, run_kernel};
 use crate::{Activation, Isa, MapMut, MapRef, Region, Window, depthwise, parallel};
 

@@ -11,7 +11,6 @@ mod fused;
 mod micro;
 mod panels;
 mod partial_sums;
-pub(crate) mod scratch;
 #[cfg(test)]
 mod tests;
 mod winograd;

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use super::scratch;
+use crate::scratch;
 use crate::{MapMut, parallel};
 
 /// How the work is cut into parts: by positions, which are summed apart and added up in order, and by panels.

@@ -12,7 +12,8 @@ use cpu_kernels::{
 use net_graph::{Conv, NodeId, Padding, Shape};
 use std::sync::Arc;
 
-/// An inference model laid out for one input size. All maps lie in one arena; a run allocates only small scratch rows.
+/// An inference model laid out for one input size. All maps lie in one arena, and threads keep their scratch buffers: a run
+/// allocates nothing but a job for each thread that it calls in.
 #[derive(Debug)]
 pub struct InferPlan {
     pub(super) model: Arc<InferModel>,

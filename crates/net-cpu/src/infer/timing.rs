@@ -42,7 +42,7 @@ impl InferPlan {
         let maps = match step.kind {
             Kind::Concat => {
                 let copies = self.model.placement.copies(graph, step.result);
-                copies.iter().map(|(id, _)| 2 * shapes[id.0].len()).sum()
+                copies.map(|(id, _)| 2 * shapes[id.0].len()).sum()
             }
             _ => step.inputs.iter().chain([&step.result]).map(|id| shapes[id.0].len()).sum::<usize>(),
         };

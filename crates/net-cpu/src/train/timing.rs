@@ -72,7 +72,7 @@ impl TrainPlan {
         let nodes = covered(graph, &inputs, step.result());
         let maps = if graph.node(step.result()).op == Op::Concat {
             let copies = self.schedule.values.copies(graph, step.result());
-            copies.iter().map(|(id, _)| 2 * self.len(*id)).sum()
+            copies.map(|(id, _)| 2 * self.len(id)).sum()
         } else {
             inputs.iter().chain([&step.result()]).map(|id| self.len(*id)).sum::<usize>()
         };

@@ -6,7 +6,7 @@ use super::grid::{Grid, Place};
 use crate::conv::micro::{MicroKernels, Outer};
 use crate::conv::panels::Panels;
 use crate::conv::partial_sums::{self, Cut};
-use crate::conv::scratch;
+use crate::scratch;
 use crate::{MapMut, MapRef, Window, parallel};
 
 /// Values of the input map that a chunk of positions should read at most, so that they stay in the second-level cache.

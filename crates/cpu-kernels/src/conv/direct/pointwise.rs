@@ -11,7 +11,7 @@ use super::gate::Gate;
 use super::product::{RowsTimesPanels, Stage, Weights};
 use crate::MapMut;
 use crate::conv::micro::{MAX_ROWS, Pointwise};
-use crate::conv::scratch;
+use crate::scratch;
 
 /// Most channels that are summed up at once.
 const DEPTH: usize = 512;

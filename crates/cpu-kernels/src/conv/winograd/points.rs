@@ -6,10 +6,11 @@ use std::ops::Range;
 use super::tiles::{Patch, Tiles};
 use super::{INPUTS, OUTPUTS, POINTS, transform};
 use crate::activation::{activate_vector, for_constant};
+use crate::conv::Fused;
 use crate::conv::micro::MicroKernels;
 use crate::conv::panels::Panels;
-use crate::conv::{Fused, scratch};
 use crate::map::Arena;
+use crate::scratch;
 use crate::vector::{Kernel, Level, PerVector, Several, Vector, over_channels};
 use crate::{MapMut, MapRef, Region};
 
