@@ -8,10 +8,11 @@ use std::cell::Cell;
 use std::ops::Range;
 
 use super::direct::{self, RowsTimesPanels};
+use super::plain::PlainWeight;
 use super::{Fused, scratch};
 use crate::map::Arena;
 use crate::vector::{Kernel, Level, PerVector, Vector, over_channels, run_kernel};
-use crate::{Activation, Isa, MapMut, MapRef, Region, Window, depthwise, parallel, pool};
+use crate::{Activation, Isa, MapMut, MapRef, Precision, Region, Window, depthwise, parallel, pool};
 
 /// Values of the rows of a band that are kept in the second-level cache: those that are read and those between the two
 /// convolutions.
@@ -35,7 +36,7 @@ pub struct Finish {
 /// The weights of both convolutions.
 #[derive(Debug)]
 pub struct DepthwiseAfter {
-    conv: direct::Weight,
+    conv: PlainWeight,
     conv_finish: Finish,
     /// `[tap][channel]`.
     depthwise: Vec<f32>,
@@ -46,21 +47,23 @@ pub struct DepthwiseAfter {
 }
 
 impl DepthwiseAfter {
-    /// Packs the weight `[C, I, k, k]` of a convolution and that of the depthwise convolution after it, `[C, 1, k, k]`.
+    /// Packs the weight `[C, I, k, k]` of a convolution and that of the depthwise convolution after it, `[C, 1, k, k]`. The
+    /// precision is that of the former.
     ///
     /// # Panics
     /// When the lengths are not those of `[out channels, in channels, kernel side]` and of the depthwise kernel's side.
     pub fn new(
         isa: Isa,
+        precision: Precision,
         conv_weight: &[f32],
-        [channels, in_channels, kernel]: [usize; 3],
+        sizes: [usize; 3],
         conv_finish: Finish,
         depthwise_weight: &[f32],
         depthwise_kernel: usize,
         depthwise_finish: Finish,
     ) -> Self {
-        let kernels = super::micro::micro_kernels(isa);
-        let conv = direct::Weight::new(kernels, isa, conv_weight, channels, in_channels, kernel);
+        let conv = PlainWeight::new(isa, precision, conv_weight, sizes);
+        let channels = sizes[0];
         let taps = depthwise_kernel * depthwise_kernel;
         assert_eq!(depthwise_weight.len(), channels * taps, "weights of the depthwise convolution");
         for finish in [&conv_finish, &depthwise_finish] {
@@ -69,8 +72,8 @@ impl DepthwiseAfter {
         let mut depthwise = vec![0.0; depthwise_weight.len()];
         depthwise::pack(depthwise_weight, channels, depthwise_kernel, &mut depthwise);
         let mut depthwise_by_panel = vec![0.0; depthwise_weight.len()];
-        for panel in 0..conv.panels.count() {
-            let columns = conv.panels.columns(panel..panel + 1);
+        for panel in 0..conv.direct().panels.count() {
+            let columns = conv.direct().panels.columns(panel..panel + 1);
             let values = columns.start * taps..columns.end * taps;
             let packed = &mut depthwise_by_panel[values.clone()];
             depthwise::pack(&depthwise_weight[values], columns.len(), depthwise_kernel, packed);
@@ -120,7 +123,7 @@ pub(super) fn by_rows(
     scratch::with(&SUMS, |buffer: &mut Vec<f32>| {
         buffer.resize(sums.max(1), 0.0);
         let sums = (sums > 0).then(|| MapMut::dense(&mut buffer[..sums], task.y.channels()));
-        let units = bands * weight.conv.panels.count();
+        let units = bands * weight.conv.direct().panels.count();
         let parts = units.min(PARTS_A_THREAD * parallel::threads());
         parallel::run(parts, |part| {
             for unit in parallel::part(units, parts, 1, part) {
@@ -150,7 +153,7 @@ pub fn forward_whole(
     let DepthwiseAfter { conv, conv_finish, depthwise, depthwise_finish, .. } = weight;
     let [first, second] = windows;
     let fused = Fused { bias: Some(&conv_finish.bias), activation: conv_finish.activation, ..Fused::NONE };
-    direct::forward(isa, x, conv, first, &fused, between);
+    conv.forward(isa, x, first, &fused, between);
     let epilogue =
         depthwise::Epilogue { bias: Some(&depthwise_finish.bias), activation: depthwise_finish.activation };
     depthwise::forward(isa, between.as_ref(), depthwise, second, &epilogue, y);
@@ -167,7 +170,7 @@ thread_local! {
 /// Rows of the result that are computed together.
 fn band_rows(weight: &DepthwiseAfter, first: &Window, second: &Window) -> usize {
     let read = first.stride * first.in_width * weight.conv.sizes()[1];
-    let between = first.out_width * weight.conv.panels.full_width();
+    let between = first.out_width * weight.conv.direct().panels.full_width();
     let rows = BAND_VALUES / (read + between).max(1);
     let halo = second.kernel.saturating_sub(second.stride);
     // Few rows would spend more on borders than the cache gives back.
@@ -196,7 +199,7 @@ impl Task<'_> {
     /// # Safety
     /// Nobody else may use these channels of the rows of `y`, and of the band's row of `sums`, meanwhile.
     unsafe fn unit(&self, unit: usize, buffer: &mut Arena, sums: Option<&MapMut>) {
-        let panels = &self.weight.conv.panels;
+        let panels = &self.weight.conv.direct().panels;
         let (band, panel) = (unit / panels.count(), unit % panels.count());
         let (image, start) = (band / self.bands(), band % self.bands() * self.rows);
         let rows = start..(start + self.rows).min(self.second.out_height);
@@ -249,24 +252,26 @@ impl Task<'_> {
         };
         let image = image * in_height * in_width;
         let x = self.x.part(image + read.start * in_width..image + read.end * in_width);
-        let conv = &self.weight.conv;
-        let product = RowsTimesPanels {
-            kernels: conv.kernels,
-            input: x,
-            gate: None,
-            zeros: &conv.zeros,
-            panels: conv.panels,
-            weight: &conv.data,
-            bias: Some(&self.weight.conv_finish.bias),
-            activation: self.weight.conv_finish.activation,
-            residual: None,
-            accumulate: false,
-            first_column: conv.panels.start(panel),
-        };
-        for grid in &direct::Grid::forward(&window, x) {
-            // SAFETY: passed on to the caller; the map has the rows and the panel's columns.
-            unsafe { product.run_range(grid, map, 0..grid.positions(), panel..panel + 1) };
-        }
+        let conv = self.weight.conv.direct();
+        self.weight.conv.with_rows(self.isa, x, |x| {
+            let product = RowsTimesPanels {
+                kernels: conv.kernels,
+                input: x,
+                gate: None,
+                zeros: &conv.zeros,
+                panels: conv.panels,
+                weight: &conv.data,
+                bias: Some(&self.weight.conv_finish.bias),
+                activation: self.weight.conv_finish.activation,
+                residual: None,
+                accumulate: false,
+                first_column: conv.panels.start(panel),
+            };
+            for grid in &direct::Grid::forward(&window, x) {
+                // SAFETY: passed on to the caller; the map has the rows and the panel's columns.
+                unsafe { product.run_range(grid, map, 0..grid.positions(), panel..panel + 1) };
+            }
+        });
     }
 
     /// Computes `rows` of the result from `read`, the rows of `map`.
