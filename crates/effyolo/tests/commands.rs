@@ -129,8 +129,7 @@ fn inference_in_bf16_says_what_multiplies_and_is_not_for_training() {
     };
     let (singles, halves) = (scores("f32"), scores("bf16"));
     assert!(singles != halves && (singles[0] - halves[0]).abs() < 0.05, "{} and {}", singles[0], halves[0]);
-    let output =
-        effyolo(folder, &["val", "--weights", weights, "--data", "data.yaml", "--dtype", "bf16"]);
+    let output = effyolo(folder, &["val", "--weights", weights, "--data", "data.yaml", "--dtype", "bf16"]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.contains(&kernel), "{said}");
 }
