@@ -3,7 +3,7 @@
 //!
 //! Two neighbouring input channels are multiplied at once, as the instruction `VDPBF16PS` of AVX512_BF16 does. A pair fills
 //! the 32 bits of an f32, the first channel in the lower half and a zero beside the last of an odd number. So a row of pairs
-//! is a row of half as many channels, and geometry, panels and blocks of the [plain sum](super::direct) serve it as they
+//! is a row of half as many channels, and geometry, panels and blocks of the plain sum serve it as they
 //! are; only the micro-kernel knows what the bits mean. Elsewhere the same arithmetic runs on the vectors of any instruction
 //! set. Minimal filtering does not: its transforms would have to be rounded too.
 
