@@ -1,4 +1,4 @@
-//! Dense convolution, forward and both gradients, on one thread and on all.
+//! Dense convolution, forward in f32 and bf16 and both gradients, on one thread and on all.
 //!
 //! Each case first checks its answer against the plain reference. Throughput counts floating-point operations, two a
 //! multiply-add: read "Gelem/s" as GFLOP/s.
@@ -10,8 +10,10 @@ use std::hint::black_box;
 use benches::settings::brief;
 use benches::shapes::{ConvShape, DENSE, window};
 use benches::values::{to_f64, wave};
-use cpu_kernels::conv::{Fused, PackedTransposed, PackedWeight, backward_data, backward_weight, forward};
-use cpu_kernels::reference::{activation as plain_activation, conv as plain};
+use cpu_kernels::conv::{
+    Fused, PackedTransposed, PackedWeight, backward_data, backward_weight, bf16, forward,
+};
+use cpu_kernels::reference::{activation as plain_activation, bf16 as plain_bf16, conv as plain};
 use cpu_kernels::{Activation, Isa, MapMut, MapRef, Window};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use rayon::ThreadPool;
@@ -25,6 +27,9 @@ struct Case {
     dy: Vec<f32>,
     packed: PackedWeight,
     transposed: PackedTransposed,
+    bf16: bf16::Weight,
+    /// `x` and `weight` as bf16 has them.
+    rounded: [Vec<f32>; 2],
 }
 
 impl Case {
@@ -32,10 +37,14 @@ impl Case {
         let ConvShape { inputs, outputs, kernel, stride, side, .. } = shape;
         let window = window(1, side, kernel, stride);
         let weight = wave(outputs * inputs * kernel * kernel, 1.0, 1.0);
+        let x = wave(window.in_positions() * inputs, 0.0, 1.0);
+        let rounded = |values: &[f32]| values.iter().map(|value| plain_bf16::round(*value) as f32).collect();
         Case {
             shape,
             window,
-            x: wave(window.in_positions() * inputs, 0.0, 1.0),
+            bf16: bf16::Weight::new(isa, &weight, outputs, inputs, kernel),
+            rounded: [rounded(&x), rounded(&weight)],
+            x,
             dy: wave(window.out_positions() * outputs, 2.0, 1.0),
             packed: PackedWeight::new(isa, &weight, outputs, inputs, kernel, stride),
             transposed: PackedTransposed::new(
@@ -145,6 +154,17 @@ fn forwards(c: &mut Criterion) {
         },
     };
     pass.measure(c);
+    let in_bf16 = Pass {
+        name: "forward in bf16, silu",
+        operands: |case| [&case.rounded[0], &case.rounded[1]],
+        run: |case, y| {
+            let epilogue = Fused { activation: Activation::Silu, ..Fused::NONE };
+            let mut y = MapMut::dense(y, case.shape.outputs);
+            bf16::forward(Isa::best(), case.x(), &case.bf16, &case.window, &epilogue, &mut y);
+        },
+        ..pass
+    };
+    in_bf16.measure(c);
 }
 
 fn backwards(c: &mut Criterion) {

@@ -15,7 +15,7 @@ use cpu_kernels::conv::{self, Fused, PackedWeight};
 use cpu_kernels::reference::{
     activation, conv as plain_conv, depthwise as plain_depthwise, pool as plain_pool,
 };
-use cpu_kernels::{Activation, Isa, MapMut, MapRef, depthwise, pool};
+use cpu_kernels::{Activation, Isa, MapMut, MapRef, Precision, depthwise, pool};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 /// Inputs, expanded channels, side, kernel and stride of the depthwise convolution: EfficientNet-B0 at 224 and at 640.
@@ -49,6 +49,7 @@ fn conv_then_depthwise(c: &mut Criterion) {
         let [conv_bias, depthwise_bias] = [wave(channels, 3.0, 0.5), wave(channels, 4.0, 0.5)];
         let weight = DepthwiseAfter::new(
             isa,
+            Precision::F32,
             &conv_weight,
             [channels, inputs, 1],
             finish(&conv_bias),

@@ -7,7 +7,7 @@ use benches::networks::{model, params, spec};
 use benches::settings::brief;
 use benches::values::{to_f64, uniform};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use net_cpu::{Images, InferModel, Isa};
+use net_cpu::{Images, InferModel, Isa, Precision};
 use std::sync::Arc;
 
 /// Configuration, image side and batch.
@@ -30,7 +30,8 @@ fn inference(criterion: &mut Criterion) {
         let model = model(&spec(name));
         let params = params(&model);
         let prediction = model.prediction();
-        let compile = |isa| InferModel::new(Arc::new(model.graph.clone()), &params, &[prediction], isa);
+        let compile =
+            |isa| InferModel::new(Arc::new(model.graph.clone()), &params, &[prediction], isa, Precision::F32);
         let fast = compile(Isa::best()).expect("compiles");
 
         let small = images(2, 64);

@@ -5,7 +5,7 @@ mod torch_writer;
 
 use effnet_backbone::{EfficientNet, EfficientNetConfig, Layout, Naming, weight_map};
 use effnet_scaling::{NetworkSpec, Variant};
-use net_cpu::{Images, InferModel, Isa, Params};
+use net_cpu::{Images, InferModel, Isa, Params, Precision};
 use net_formats::safetensors_file::{self, ArrayRef};
 use net_formats::{Averages, NamedArray, WeightsInfo};
 use net_graph::{Builder, Padding};
@@ -74,7 +74,7 @@ fn assert_forward(entry: &Entry, weights: &Path, set: &str) {
     }
     assert_eq!(graph.params().len(), archive.arrays.len());
     let outputs = [nodes.endpoints.reductions[2], nodes.endpoints.reductions[4], nodes.logits];
-    let model = InferModel::new(Arc::new(graph), &params, &outputs, Isa::best()).unwrap();
+    let model = InferModel::new(Arc::new(graph), &params, &outputs, Isa::best(), Precision::F32).unwrap();
     let want = entry.tensors();
     let dims = want.dims("input");
     let mut plan = model.plan(dims[0], dims[2], dims[3]).unwrap();

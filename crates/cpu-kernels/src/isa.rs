@@ -63,6 +63,14 @@ impl Isa {
         matches!(self.0, IsaKind::Avx2 | IsaKind::Avx512)
     }
 
+    /// Whether it is AVX-512 on a CPU that has AVX512_BF16 too, which multiplies pairs of bf16 values.
+    pub fn multiplies_bf16(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        return self.0 == IsaKind::Avx512 && is_x86_feature_detected!("avx512bf16");
+        #[cfg(not(target_arch = "x86_64"))]
+        false
+    }
+
     /// Lower-case name, as in [`ISA_VARIABLE`].
     pub fn name(self) -> &'static str {
         match self.0 {

@@ -8,6 +8,7 @@ mod curves;
 mod data;
 mod demo;
 mod drawing;
+mod dtype;
 mod interrupt;
 mod network;
 mod output;

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use effyolo_config::{Model, ModelSpec, Outputs};
-use net_cpu::{Isa, Params};
+use net_cpu::{Isa, Params, Precision};
 use net_graph::Graph;
 use std::path::Path;
 use std::sync::Arc;
@@ -28,8 +28,8 @@ pub(crate) enum Trained {
     Classifier(TrainedClassifier),
 }
 
-/// Reads a weights file that `train` wrote.
-pub(crate) fn load_trained(path: &Path) -> Result<Trained> {
+/// Reads a weights file that `train` wrote, to run in a precision.
+pub(crate) fn load_trained(path: &Path, precision: Precision) -> Result<Trained> {
     let file = WeightsFile::read(path)?;
     let card = file.card()?.clone();
     let spec = ModelSpec::from_yaml(&card.model, &path.display().to_string())
@@ -39,11 +39,11 @@ pub(crate) fn load_trained(path: &Path) -> Result<Trained> {
     let (params, isa) = (loaded_params(&graph, &file)?, Isa::best());
     Ok(match outputs {
         Outputs::Detector(head) => {
-            let detector = CpuDetector::new(graph, head, &params, false, isa)?;
+            let detector = CpuDetector::new(graph, head, &params, false, isa, precision)?;
             Trained::Detector(TrainedDetector { detector, card, spec })
         }
         Outputs::Classifier { logits } => {
-            let classifier = CpuClassifier::new(graph, logits, &params, isa)?;
+            let classifier = CpuClassifier::new(graph, logits, &params, isa, precision)?;
             Trained::Classifier(TrainedClassifier { classifier, card, spec })
         }
     })
@@ -51,7 +51,7 @@ pub(crate) fn load_trained(path: &Path) -> Result<Trained> {
 
 /// Reads a detector's weights file that `train` wrote.
 pub(crate) fn load_detector(path: &Path) -> Result<TrainedDetector> {
-    match load_trained(path)? {
+    match load_trained(path, Precision::F32)? {
         Trained::Detector(trained) => Ok(trained),
         Trained::Classifier(_) => bail!("{}: expected a detector, got a classifier", path.display()),
     }

@@ -94,8 +94,44 @@ fn networks_are_counted_and_timed() {
             );
         }
     }
-    assert!(json(folder, &["info"])["isa"].is_string());
+    let info = json(folder, &["info"]);
+    assert!(info["isa"].is_string() && info["avx512_bf16"].is_boolean());
     assert!(json(folder, &["info", "--peak"])["peak_gflops"]["all_threads"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn inference_in_bf16_says_what_multiplies_and_is_not_for_training() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_data(folder);
+    let info = json(folder, &["info"]);
+    let kernel = match info["avx512_bf16"].as_bool().unwrap() {
+        true => "avx512_bf16".to_string(),
+        false => format!("{}, bf16 emulated", info["isa"].as_str().unwrap()),
+    };
+    for command in ["bench", "profile"] {
+        let arguments = [command, "--model", "model.yaml", "--imgsz", "64", "--runs", "1", "--dtype", "bf16"];
+        let report = json(folder, &arguments);
+        assert_eq!((&report["dtype"], &report["isa"]), (&"bf16".into(), &kernel.clone().into()), "{command}");
+        let output = effyolo(folder, &[&arguments[..], &["--train"]].concat());
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && errors.contains("--dtype bf16"), "{command}: {errors}");
+    }
+
+    succeed(folder, &["train", "--model", "model.yaml", "--data", "data.yaml", "--epochs", "1"]);
+    let weights = "runs/exp/weights/last.safetensors";
+    let scores = |dtype| -> Vec<f64> {
+        let source = "images/val/2.png";
+        let arguments =
+            ["predict", source, "--weights", weights, "--conf", "0.000001", "--no-save", "--dtype", dtype];
+        let found = json(folder, &arguments);
+        found[0]["detections"].as_array().unwrap().iter().map(|d| d["score"].as_f64().unwrap()).collect()
+    };
+    let (singles, halves) = (scores("f32"), scores("bf16"));
+    assert!(singles != halves && (singles[0] - halves[0]).abs() < 0.05, "{} and {}", singles[0], halves[0]);
+    let output = effyolo(folder, &["val", "--weights", weights, "--data", "data.yaml", "--dtype", "bf16"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains(&kernel), "{said}");
 }
 
 #[test]

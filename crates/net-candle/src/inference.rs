@@ -4,7 +4,7 @@ use crate::CandleNetError;
 use crate::engine::{KEPT, Size};
 use crate::host::with_values;
 use candle_core::{Device, Tensor, Var};
-use net_cpu::{Images, InferModel, InferPlan, Isa, NetError, Params};
+use net_cpu::{Images, InferModel, InferPlan, Isa, NetError, Params, Precision};
 use net_graph::{Graph, NodeId, ParamId};
 use std::sync::Arc;
 
@@ -74,7 +74,13 @@ impl Inference {
         let index = match self.models.iter().position(|compiled| compiled.outputs == outputs) {
             Some(index) => index,
             None => {
-                let model = match InferModel::new(self.graph.clone(), &self.params, outputs, self.isa) {
+                let model = match InferModel::new(
+                    self.graph.clone(),
+                    &self.params,
+                    outputs,
+                    self.isa,
+                    Precision::F32,
+                ) {
                     Err(NetError::Unsupported { .. }) => None,
                     model => Some(model?),
                 };

@@ -4,7 +4,7 @@
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{AdamW, Optimizer, VarBuilder, VarMap};
 use net_candle::{CandleNet, FixedNet, Mode};
-use net_cpu::{Images, InferModel, Isa, Params, Slot, TrainPlan};
+use net_cpu::{Images, InferModel, Isa, Params, Precision, Slot, TrainPlan};
 use net_graph::{Activation, Builder, Conv, Graph, Init, NodeId, Padding};
 use std::sync::Arc;
 use test_support::assert_close_to_max;
@@ -166,7 +166,7 @@ fn the_bits_are_those_of_net_cpus_plans() {
     let images = images(2, 9, 12);
     let values = flat(&images);
 
-    let model = InferModel::new(graph.clone(), &params, &outputs, Isa::best()).unwrap();
+    let model = InferModel::new(graph.clone(), &params, &outputs, Isa::best(), Precision::F32).unwrap();
     let mut plan = model.plan(2, 9, 12).unwrap();
     plan.run(Images::Nchw(&values)).unwrap();
     for (index, map) in net.forward(&images, &outputs, Mode::Eval).unwrap().iter().enumerate() {

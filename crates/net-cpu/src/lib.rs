@@ -13,7 +13,7 @@ mod train;
 
 pub use cpu_kernels::conv::block as conv_block;
 pub use cpu_kernels::peak::flops_per_second;
-pub use cpu_kernels::{Isa, MapMut, MapRef};
+pub use cpu_kernels::{Isa, MapMut, MapRef, Precision};
 pub use error::NetError;
 pub use images::Images;
 pub use infer::{InferModel, InferPlan};

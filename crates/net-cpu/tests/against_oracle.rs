@@ -3,7 +3,7 @@
 
 use candle_core::{DType, Device, Tensor};
 use net_candle::{CandleNet, Mode};
-use net_cpu::{Images, InferModel, Isa, Params, TrainPlan};
+use net_cpu::{Images, InferModel, Isa, Params, Precision, TrainPlan};
 use net_graph::{Activation, Builder, Conv, Graph, GraphError, Init, NodeId, Padding};
 use std::sync::Arc;
 use test_support::{assert_close, max_abs};
@@ -333,7 +333,8 @@ fn inference_agrees_with_the_oracle() {
                 };
                 let net = CandleNet::new(graph.clone(), &Device::Cpu, DType::F64, &mut start).unwrap();
                 let params = params_of(&net, &graph);
-                let model = InferModel::new(Arc::new(graph), &params, &outputs, *isa).unwrap();
+                let model =
+                    InferModel::new(Arc::new(graph), &params, &outputs, *isa, Precision::F32).unwrap();
                 for (batch, height, width) in [(2, 9, 11), (1, 8, 6)] {
                     let images = Numbers(13).values(batch * 3 * height * width);
                     let mut plan = model.plan(batch, height, width).unwrap();

@@ -2,7 +2,7 @@
 //! further thread.
 
 use effyolo_config::ModelSpec;
-use net_cpu::{Images, InferModel, Isa, Params};
+use net_cpu::{Images, InferModel, Isa, Params, Precision};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;
 use std::path::Path;
@@ -23,7 +23,7 @@ fn fewest_allocations(config: &str, threads: usize) -> usize {
     let output = model.prediction();
     let graph = Arc::new(model.graph);
     let params = Params::init(&graph, |_| || 0.5);
-    let model = InferModel::new(graph, &params, &[output], Isa::best()).unwrap();
+    let model = InferModel::new(graph, &params, &[output], Isa::best(), Precision::F32).unwrap();
     let mut plan = model.plan(1, SIDE, SIDE).unwrap();
     let images = vec![0.5; 3 * SIDE * SIDE];
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();

@@ -1,7 +1,7 @@
 //! Inference (folded, fused, packed) equals training in evaluation mode for whole networks.
 
 use effyolo_config::{BackboneSpec, Model, ModelSpec};
-use net_cpu::{Images, InferModel, Isa, Params, TrainPlan};
+use net_cpu::{Images, InferModel, Isa, Params, Precision, TrainPlan};
 use net_graph::{NodeId, Role};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -62,7 +62,7 @@ fn inference_equals_training_in_evaluation_mode() {
         let mut train =
             TrainPlan::new(graph.clone(), params.layout.clone(), &outputs, size, Isa::best(), &everything)
                 .unwrap();
-        let infer = InferModel::new(graph.clone(), &params, &outputs, Isa::best()).unwrap();
+        let infer = InferModel::new(graph.clone(), &params, &outputs, Isa::best(), Precision::F32).unwrap();
         let mut infer = infer.plan(1, 64, 64).unwrap();
         for index in 0..outputs.len() {
             assert_eq!(train.output_shape(index), infer.output_shape(index), "{}", path.display());

@@ -4,7 +4,7 @@
 mod forward_cases;
 
 use forward_cases::{Engine, Map};
-use net_cpu::{Images, InferModel, Isa, Params};
+use net_cpu::{Images, InferModel, Isa, Params, Precision};
 use net_graph::{Graph, NodeId, Param};
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ impl Engine for Compiled {
     ) -> Vec<Map> {
         let mut params = Params::init(&graph, |_| || 0.0);
         graph.params().iter().for_each(|param| params.set(&param.name, &values(param)).unwrap());
-        let model = InferModel::new(Arc::new(graph), &params, outputs, self.0).unwrap();
+        let model = InferModel::new(Arc::new(graph), &params, outputs, self.0, Precision::F32).unwrap();
         let mut plan = model.plan(size[0], size[2], size[3]).unwrap();
         plan.run(Images::Nchw(images)).unwrap();
         let map = |index| Map { values: plan.output_nchw(index), dims: plan.output_shape(index).dims() };

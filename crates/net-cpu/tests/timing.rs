@@ -1,7 +1,7 @@
 //! Timed runs of plans: every needed node belongs to a step or is an address, and results are those of plain runs.
 
 use effyolo_config::{Model, ModelSpec};
-use net_cpu::{Images, InferModel, Isa, Params, Pass, StepInfo, TrainPlan};
+use net_cpu::{Images, InferModel, Isa, Params, Pass, Precision, StepInfo, TrainPlan};
 use net_graph::{Graph, NodeId, Op};
 use std::path::Path;
 use std::sync::Arc;
@@ -58,7 +58,8 @@ fn inference() {
         let model = network(name);
         let outputs = [model.prediction()];
         let graph = Arc::new(model.graph);
-        let compiled = InferModel::new(graph.clone(), &params(&graph), &outputs, Isa::best()).unwrap();
+        let compiled =
+            InferModel::new(graph.clone(), &params(&graph), &outputs, Isa::best(), Precision::F32).unwrap();
         let mut plan = compiled.plan(1, SIDE, SIDE).unwrap();
         let images = images();
         plan.run(Images::Nchw(&images)).unwrap();

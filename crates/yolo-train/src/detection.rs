@@ -6,7 +6,7 @@ use crate::{
     Objective, Observer, Rehearsal, Schedule, Task, TrainError, UntrainedNetwork, Validation, validate,
 };
 use box_geometry::{AnchorGrid, NmsOptions, Size};
-use cpu_kernels::Isa;
+use cpu_kernels::{Isa, Precision};
 use detect_data::{
     AffineRanges, Augmentation, Batch, ColourJitter, Dataset, HueRule, LoadedImages, LoaderOptions,
     RandomFlip, TrainLoader, TrainPipeline, ValidationLoader, ValidationOptions,
@@ -176,7 +176,8 @@ impl Task for DetectionTask {
     fn validate(&self, weights: &Params, observer: &mut dyn Observer) -> Result<Validation, TrainError> {
         let DetectionSetup { network: UntrainedNetwork { graph, outputs: head, .. }, isa, nms, .. } =
             &self.setup;
-        let mut detector = CpuDetector::new(graph.clone(), head.clone(), weights, true, *isa)?;
+        let mut detector =
+            CpuDetector::new(graph.clone(), head.clone(), weights, true, *isa, Precision::F32)?;
         validate(&mut detector, &self.validation, nms, Some(&self.learner.objective().loss), observer)
     }
 

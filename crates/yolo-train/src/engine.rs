@@ -2,7 +2,7 @@
 
 use crate::planned::{PlannedModel, PlannedNetwork};
 use crate::{HeadLogits, ImageBatch, TrainError, Trainable};
-use net_cpu::{Isa, MapMut, MapRef, Params};
+use net_cpu::{Isa, MapMut, MapRef, Params, Precision};
 use net_graph::{Graph, NodeId};
 use std::ops::Range;
 use std::sync::Arc;
@@ -83,10 +83,11 @@ impl CpuDetector {
         params: &Params,
         keep_logits: bool,
         isa: Isa,
+        precision: Precision,
     ) -> Result<Self, TrainError> {
         let maps = if keep_logits { raw_maps(&head) } else { Vec::new() };
         let outputs = [vec![head.predictions], maps].concat();
-        Ok(CpuDetector { planned: PlannedModel::new(graph, params, &outputs, isa)?, head })
+        Ok(CpuDetector { planned: PlannedModel::new(graph, params, &outputs, isa, precision)?, head })
     }
 
     /// Side of the coarsest cell: image sides must be multiples of it.

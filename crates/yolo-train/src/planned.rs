@@ -1,7 +1,7 @@
 //! A network on net-cpu's plans, to train and to run, whatever it computes.
 
 use crate::{ImageBatch, TrainError};
-use net_cpu::{InferModel, InferPlan, Isa, Params, TrainPlan};
+use net_cpu::{InferModel, InferPlan, Isa, Params, Precision, TrainPlan};
 use net_graph::{Graph, NodeId};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -105,8 +105,10 @@ impl PlannedModel {
         params: &Params,
         outputs: &[NodeId],
         isa: Isa,
+        precision: Precision,
     ) -> Result<Self, TrainError> {
-        Ok(PlannedModel { model: InferModel::new(graph, params, outputs, isa)?, plans: HashMap::new() })
+        let model = InferModel::new(graph, params, outputs, isa, precision)?;
+        Ok(PlannedModel { model, plans: HashMap::new() })
     }
 
     /// Computes the outputs of a batch.

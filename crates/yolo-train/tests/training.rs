@@ -1,7 +1,7 @@
 //! A whole run on a few generated images.
 
 use box_geometry::{Size, Xyxy};
-use cpu_kernels::Isa;
+use cpu_kernels::{Isa, Precision};
 use detect_data::{
     DataError, Dataset, Generator, LabelledBox, LoadedImages, RgbImage, Sample, ValidationLoader,
 };
@@ -234,7 +234,8 @@ fn weights_validate_as_the_run_said() {
     };
     let mut params = initial_params(&graph, 99);
     file.load_all(&mut params).unwrap();
-    let mut detector = CpuDetector::new(Arc::new(graph), head, &params, false, Isa::best()).unwrap();
+    let mut detector =
+        CpuDetector::new(Arc::new(graph), head, &params, false, Isa::best(), Precision::F32).unwrap();
     let images = Arc::new(LoadedImages::new(Rectangles::new(10), card.image_size, 0).unwrap());
     let loader = ValidationLoader::new(images, validation_options(4, detector.max_stride(), 1)).unwrap();
     let found =

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use effnet_backbone::{EfficientNet, EfficientNetConfig, InputNormalization};
 use image::imageops::FilterType;
-use net_cpu::{Images, InferModel, Isa, Params};
+use net_cpu::{Images, InferModel, Isa, Params, Precision};
 use net_formats::{PaddingMode, WeightsInfo};
 use net_graph::{Builder, Padding};
 use serde::Serialize;
@@ -88,7 +88,7 @@ fn logits(matched: &Matched<'_>, info: &WeightsInfo, pixels: &[f32], side: usize
     for weight in &matched.weights {
         params.set(&weight.name, &weight.values)?;
     }
-    let model = InferModel::new(Arc::new(graph), &params, &[nodes.logits], Isa::best())?;
+    let model = InferModel::new(Arc::new(graph), &params, &[nodes.logits], Isa::best(), Precision::F32)?;
     let mut plan = model.plan(1, side, side)?;
     plan.run(Images::Nchw(pixels))?;
     Ok(plan.output_nchw(0))

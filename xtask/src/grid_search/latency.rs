@@ -4,7 +4,7 @@ use super::store::Store;
 use crate::network_graph::network_graph;
 use anyhow::Result;
 use effnet_scaling::{CostModel, Network, SourceError};
-use net_cpu::{Images, InferModel, Isa, Params};
+use net_cpu::{Images, InferModel, Isa, Params, Precision};
 use net_graph::NodeId;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -52,7 +52,8 @@ fn milliseconds(network: &Network, side: usize, classes: usize) -> Result<f64> {
     let graph = Arc::new(network_graph(network, classes).map_err(anyhow::Error::from_boxed)?);
     let params = Params::init(&graph, |_| numbers());
     let answer = NodeId(graph.nodes().len() - 1);
-    let mut plan = InferModel::new(graph, &params, &[answer], Isa::best())?.plan(1, side, side)?;
+    let mut plan =
+        InferModel::new(graph, &params, &[answer], Isa::best(), Precision::F32)?.plan(1, side, side)?;
     let mut next = numbers();
     let image: Vec<f32> = (0..3 * side * side).map(|_| next() as f32).collect();
     plan.run(Images::Nchw(&image))?;

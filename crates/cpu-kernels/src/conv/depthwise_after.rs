@@ -7,11 +7,13 @@
 use std::cell::Cell;
 use std::ops::Range;
 
-use super::direct::{self, RowsTimesPanels};
+use super::Fused;
+use super::direct;
+use super::plain::PlainWeight;
 use crate::map::Arena;
 use crate::scratch;
 use crate::vector::{Kernel, Level, PerVector, Vector, over_channels, run_kernel};
-use crate::{Activation, Isa, MapMut, MapRef, Region, Window, depthwise, parallel};
+use crate::{Activation, Isa, MapMut, MapRef, Precision, Region, Window, depthwise, parallel};
 
 /// Values between the convolutions and ...
 const LINE_VALUES: usize = 24 * 1024;
@@ -43,7 +45,7 @@ pub struct Finish {
 /// The weights of both convolutions.
 #[derive(Debug)]
 pub struct DepthwiseAfter {
-    conv: direct::Weight,
+    conv: PlainWeight,
     conv_finish: Finish,
     /// `[tap][channel]`.
     depthwise: Vec<f32>,
@@ -52,21 +54,23 @@ pub struct DepthwiseAfter {
 }
 
 impl DepthwiseAfter {
-    /// Packs the weight `[C, I, k, k]` of a convolution and that of the depthwise convolution after it, `[C, 1, k, k]`.
+    /// Packs the weight `[C, I, k, k]` of a convolution and that of the depthwise convolution after it, `[C, 1, k, k]`. The
+    /// precision is that of the former.
     ///
     /// # Panics
     /// When the lengths are not those of `[out channels, in channels, kernel side]` and of the depthwise kernel's side.
     pub fn new(
         isa: Isa,
+        precision: Precision,
         conv_weight: &[f32],
-        [channels, in_channels, kernel]: [usize; 3],
+        sizes: [usize; 3],
         conv_finish: Finish,
         depthwise_weight: &[f32],
         depthwise_kernel: usize,
         depthwise_finish: Finish,
     ) -> Self {
-        let kernels = super::micro::micro_kernels(isa);
-        let conv = direct::Weight::new(kernels, isa, conv_weight, channels, in_channels, kernel);
+        let conv = PlainWeight::new(isa, precision, conv_weight, sizes);
+        let channels = sizes[0];
         let taps = depthwise_kernel * depthwise_kernel;
         assert_eq!(depthwise_weight.len(), channels * taps, "weights of the depthwise convolution");
         for finish in [&conv_finish, &depthwise_finish] {
@@ -152,7 +156,7 @@ impl Cut {
     /// The cut for the threads of the pool. A convolution of several taps would find its inputs again for each group of
     /// panels: it has one, and few rows.
     fn new(weight: &DepthwiseAfter, [first, second]: [&Window; 2]) -> Self {
-        let panels = weight.conv.panels;
+        let panels = weight.conv.direct().panels;
         let [_, depth, taps] = weight.conv.sizes();
         let height = second.out_height.max(1);
         let rows = if taps > 1 { 1 } else { POSITIONS.div_ceil(second.out_width.max(1)).min(height) };
@@ -184,7 +188,7 @@ impl Task<'_> {
 
     /// Groups of panels.
     fn groups(&self) -> usize {
-        self.weight.conv.panels.count().div_ceil(self.cut.panels)
+        self.weight.conv.direct().panels.count().div_ceil(self.cut.panels)
     }
 
     /// Computes one group of one band.
@@ -192,7 +196,7 @@ impl Task<'_> {
     /// # Safety
     /// Nobody else may use these channels of the rows of `y`, and of these rows of `sums`, meanwhile.
     unsafe fn unit(&self, unit: usize, buffer: &mut Arena, sums: Option<&MapMut>) {
-        let panels = &self.weight.conv.panels;
+        let panels = &self.weight.conv.direct().panels;
         let (band, group) = (unit / self.groups(), unit % self.groups());
         let (image, start) = (band / self.bands(), band % self.bands() * self.cut.band);
         let group = group * self.cut.panels..((group + 1) * self.cut.panels).min(panels.count());
@@ -235,24 +239,17 @@ impl Task<'_> {
         };
         let image = image * in_height * in_width;
         let x = self.x.part(image + read.start * in_width..image + read.end * in_width);
-        let conv = &self.weight.conv;
-        let product = RowsTimesPanels {
-            kernels: conv.kernels,
-            input: x,
-            gate: None,
-            zeros: &conv.zeros,
-            panels: conv.panels,
-            weight: &conv.data,
-            bias: Some(&self.weight.conv_finish.bias),
-            activation: self.weight.conv_finish.activation,
-            residual: None,
-            accumulate: false,
-            first_column: conv.panels.start(panels.start),
-        };
-        for grid in &direct::Grid::forward(&window, x) {
-            // SAFETY: passed on to the caller; the map has the rows and the panels' columns.
-            unsafe { product.run_range(grid, map, 0..grid.positions(), panels.clone()) };
-        }
+        let weight = self.weight.conv.direct();
+        let finish = &self.weight.conv_finish;
+        let fused = Fused { bias: Some(&finish.bias), activation: finish.activation, ..Fused::NONE };
+        self.weight.conv.with_rows(self.isa, x, |x| {
+            let product =
+                direct::product(x, None, weight, &fused).starting_at(weight.panels.start(panels.start));
+            for grid in &direct::Grid::forward(&window, x) {
+                // SAFETY: passed on to the caller; the map has the rows and the panels' columns.
+                unsafe { product.run_range(grid, map, 0..grid.positions(), panels.clone()) };
+            }
+        });
     }
 
     /// Computes `rows` of the result and their sums from `read`, the rows of `map`.

@@ -7,6 +7,7 @@
 use std::arch::x86_64::{__m256, __m512};
 use std::hint::black_box;
 
+use super::bf16;
 use crate::activation::{Activation, activate_vector, for_constant};
 #[cfg(test)]
 use crate::vector::Lanes;
@@ -106,6 +107,55 @@ pub(super) struct Outer<'a> {
     pub(super) sums: *mut f32,
 }
 
+/// How a value of a row and packed values make products.
+pub(super) trait Multiply<S: Vector> {
+    /// What is multiplied.
+    type Factor: Copy;
+
+    /// A value of a row, for every lane.
+    ///
+    /// # Safety
+    /// The CPU has the instructions of `S` and of this type, as for the other functions.
+    unsafe fn splat(value: f32) -> Self::Factor;
+
+    /// Reads as many packed values as `S` has lanes.
+    ///
+    /// # Safety
+    /// They must be readable.
+    unsafe fn load(from: *const f32) -> Self::Factor;
+
+    /// `x * w + sum`.
+    ///
+    /// # Safety
+    /// As [`Multiply::splat`].
+    unsafe fn mul_add(x: Self::Factor, w: Self::Factor, sum: S) -> S;
+}
+
+/// One value is one factor.
+struct Singles;
+
+impl<S: Vector> Multiply<S> for Singles {
+    type Factor = S;
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> S {
+        // SAFETY: the caller's promise, as in the functions below.
+        unsafe { S::splat(value) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> S {
+        // SAFETY: as above.
+        unsafe { S::load(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(x: S, w: S, sum: S) -> S {
+        // SAFETY: as above.
+        unsafe { x.mul_add(w, sum) }
+    }
+}
+
 /// Runs a [`Product`]. Safety: every address is valid as described there, for the `M` and `V` of the kernel.
 pub(super) type ProductKernel = unsafe fn(&Product);
 
@@ -126,14 +176,14 @@ pub(super) struct MicroKernels {
     products: &'static [[ProductKernel; PANEL_VECTORS]],
     /// `[V - 1]`, for full blocks.
     pointwise: [PointwiseKernel; PANEL_VECTORS],
-    /// `[M - 1][V - 1]`, for every number of rows `M` and vectors `V`.
+    /// `[M - 1][V - 1]`, for every number of rows `M` and vectors `V`; none where there is no backward pass.
     outers: &'static [[OuterKernel; PANEL_VECTORS]],
 }
 
 impl MicroKernels {
     /// Rows of the tallest block.
     pub(super) fn rows(&self) -> usize {
-        self.outers.len()
+        *self.heights.last().expect("a full block")
     }
 
     /// Values of a full panel.
@@ -165,19 +215,24 @@ impl MicroKernels {
 }
 
 /// Makes the [`MicroKernels`] of a [`Vector`] type: products of the listed heights, of which the one after the semicolon
-/// is that of full blocks, and outer products of the numbers of rows in the second list.
+/// is that of full blocks, and outer products of the numbers of rows in the second list. Before the vector type may stand
+/// how the products multiply.
 macro_rules! micro_kernels {
-    ($simd:ty, [$($height:literal)*; $full:literal], [$($rows:literal)*] $(, $feature:literal)?) => {{
+    ($simd:ty, $heights:tt, $rows:tt $(, $feature:literal)?) => {
+        micro_kernels!(Singles; $simd, $heights, $rows $(, $feature)?)
+    };
+    ($multiply:ty; $simd:ty, [$($height:literal)*; $full:literal], [$($rows:literal)*] $(, $feature:literal)?) => {{
         $(#[target_feature(enable = $feature)])?
         unsafe fn product_kernel<const M: usize, const V: usize>(task: &Product) {
             // SAFETY: passed on to the caller.
-            unsafe { product::<$simd, M, V>(task) }
+            unsafe { product::<$simd, $multiply, M, V>(task) }
         }
         $(#[target_feature(enable = $feature)])?
         unsafe fn pointwise_kernel<const M: usize, const V: usize>(task: &Pointwise) {
             // SAFETY: passed on to the caller.
-            unsafe { pointwise::<$simd, M, V>(task) }
+            unsafe { pointwise::<$simd, $multiply, M, V>(task) }
         }
+        #[allow(dead_code, reason = "a set for inference alone has none")]
         $(#[target_feature(enable = $feature)])?
         unsafe fn outer_kernel<const M: usize, const V: usize>(task: &Outer) {
             // SAFETY: passed on to the caller.
@@ -205,6 +260,33 @@ static AVX512: MicroKernels = micro_kernels!(__m512, [1 2 4 8; 12], [1 2 3 4 5 6
 #[cfg(test)]
 pub(super) static WIDE: MicroKernels = micro_kernels!(Lanes<16, false>, [1; 3], [1 2 3]);
 
+static PORTABLE_PAIRS: MicroKernels = micro_kernels!(bf16::Emulated; Four, [1 2; 4], []);
+#[cfg(target_arch = "x86_64")]
+static AVX2_PAIRS: MicroKernels = micro_kernels!(bf16::Emulated; __m256, [1 2; 4], [], "avx2,fma");
+#[cfg(target_arch = "x86_64")]
+pub(super) static AVX512_PAIRS: MicroKernels =
+    micro_kernels!(bf16::Emulated; __m512, [1 2 4 8; 12], [], "avx512f");
+#[cfg(target_arch = "x86_64")]
+static AVX512_BF16: MicroKernels =
+    micro_kernels!(bf16::Native; __m512, [1 2 4 8; 12], [], "avx512f,avx512bf16");
+/// The panels of AVX-512 on every CPU.
+#[cfg(test)]
+pub(super) static WIDE_PAIRS: MicroKernels = micro_kernels!(bf16::Emulated; Lanes<16, false>, [1; 3], []);
+
+/// The micro-kernels that multiply pairs of bf16 values: with the CPU's own instruction where it has one, else emulated. To
+/// run them is safe as far as the instruction set goes.
+pub(super) fn pair_kernels(isa: Isa) -> &'static MicroKernels {
+    match isa.kind() {
+        #[cfg(target_arch = "x86_64")]
+        IsaKind::Avx2 => &AVX2_PAIRS,
+        #[cfg(target_arch = "x86_64")]
+        IsaKind::Avx512 if isa.multiplies_bf16() => &AVX512_BF16,
+        #[cfg(target_arch = "x86_64")]
+        IsaKind::Avx512 => &AVX512_PAIRS,
+        _ => &PORTABLE_PAIRS,
+    }
+}
+
 /// The micro-kernels of an instruction set. To run them is safe as far as the instruction set goes.
 pub(super) fn micro_kernels(isa: Isa) -> &'static MicroKernels {
     match isa.kind() {
@@ -217,7 +299,7 @@ pub(super) fn micro_kernels(isa: Isa) -> &'static MicroKernels {
 }
 
 #[inline(always)]
-unsafe fn product<S: Vector, const M: usize, const V: usize>(task: &Product) {
+unsafe fn product<S: Vector, D: Multiply<S>, const M: usize, const V: usize>(task: &Product) {
     // SAFETY: the caller vouches for the instruction set and for all addresses.
     unsafe {
         let out = |m: usize| *task.out.get_unchecked(m);
@@ -225,7 +307,7 @@ unsafe fn product<S: Vector, const M: usize, const V: usize>(task: &Product) {
         let mut weight = task.panel;
         for rows in task.rows.chunks_exact(M) {
             let rows = std::array::from_fn(|m| *rows.get_unchecked(m));
-            add_products::<S, M, V>(rows, task.channels, weight, &mut sums);
+            add_products::<S, D, M, V>(rows, task.channels, weight, &mut sums);
             weight = weight.add(task.channels * V * S::LANES);
         }
         let residual = task.residual.map(|rows| move |m: usize| *rows.get_unchecked(m));
@@ -234,7 +316,7 @@ unsafe fn product<S: Vector, const M: usize, const V: usize>(task: &Product) {
 }
 
 #[inline(always)]
-unsafe fn pointwise<S: Vector, const M: usize, const V: usize>(task: &Pointwise) {
+unsafe fn pointwise<S: Vector, D: Multiply<S>, const M: usize, const V: usize>(task: &Pointwise) {
     let width = V * S::LANES;
     // SAFETY: the caller vouches for the instruction set and for all addresses.
     unsafe {
@@ -249,7 +331,7 @@ unsafe fn pointwise<S: Vector, const M: usize, const V: usize>(task: &Pointwise)
                     (0..M).for_each(|m| prefetch_to_write(out(M + m)));
                 }
                 let mut sums = start::<S, M, V>(task.start.at(first), out, columns);
-                add_products::<S, M, V>(rows, task.channels, weight, &mut sums);
+                add_products::<S, D, M, V>(rows, task.channels, weight, &mut sums);
                 weight = weight.wrapping_add(task.panel.1);
                 let residual = task
                     .residual
@@ -262,7 +344,7 @@ unsafe fn pointwise<S: Vector, const M: usize, const V: usize>(task: &Pointwise)
 
 /// Adds the products of `M` rows with packed weights.
 #[inline(always)]
-unsafe fn add_products<S: Vector, const M: usize, const V: usize>(
+unsafe fn add_products<S: Vector, D: Multiply<S>, const M: usize, const V: usize>(
     rows: [*const f32; M],
     channels: usize,
     mut weight: *const f32,
@@ -271,14 +353,14 @@ unsafe fn add_products<S: Vector, const M: usize, const V: usize>(
     // SAFETY: the caller vouches for the instruction set and for all addresses.
     unsafe {
         for c in 0..channels {
-            let mut w = [S::splat(0.0); V];
+            let mut w = [D::splat(0.0); V];
             for v in 0..V {
-                w[v] = S::load(weight.add(v * S::LANES));
+                w[v] = D::load(weight.add(v * S::LANES));
             }
             for m in 0..M {
-                let x = S::splat(*rows[m].add(c));
+                let x = D::splat(*rows[m].add(c));
                 for v in 0..V {
-                    sums[m][v] = x.mul_add(w[v], sums[m][v]);
+                    sums[m][v] = D::mul_add(x, w[v], sums[m][v]);
                 }
             }
             weight = weight.add(V * S::LANES);

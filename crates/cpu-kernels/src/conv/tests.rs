@@ -8,10 +8,10 @@ use super::micro::{MicroKernels, WIDE, micro_kernels};
 use super::*;
 use crate::test_maps::{TestMap, assert_close, to_f64, values};
 use crate::test_windows::windows;
-use crate::{Activation, Isa, MapRef, Window, reference};
+use crate::{Activation, Isa, MapRef, Precision, Window, reference};
 
 /// Largest error of an `f32` sum, relative to the largest sum of its products' absolute values.
-const BOUND: f64 = 1e-6;
+pub(super) const BOUND: f64 = 1e-6;
 
 /// The same for sums by minimal filtering.
 const MINIMAL_BOUND: f64 = 4e-6;
@@ -26,17 +26,17 @@ enum Algorithm {
 }
 
 #[derive(Debug, Clone)]
-struct Case {
-    window: Window,
-    outputs: usize,
-    inputs: usize,
+pub(super) struct Case {
+    pub(super) window: Window,
+    pub(super) outputs: usize,
+    pub(super) inputs: usize,
     /// Values between the rows of the map that is read and of the map that is written.
-    gaps: [usize; 2],
-    threads: usize,
-    seed: u64,
+    pub(super) gaps: [usize; 2],
+    pub(super) threads: usize,
+    pub(super) seed: u64,
 }
 
-fn case() -> impl Strategy<Value = Case> {
+pub(super) fn case() -> impl Strategy<Value = Case> {
     let channels = || prop_oneof![1..10usize, 10..70usize];
     let gap = || prop_oneof![Just(0usize), 1..5usize];
     let threads = prop::sample::select(vec![1, 2, 3, 5]);
@@ -53,15 +53,15 @@ fn case() -> impl Strategy<Value = Case> {
 }
 
 impl Case {
-    fn channels(&self) -> [usize; 2] {
+    pub(super) fn channels(&self) -> [usize; 2] {
         [self.outputs, self.inputs]
     }
 
-    fn x(&self) -> Vec<f32> {
+    pub(super) fn x(&self) -> Vec<f32> {
         values(self.window.in_positions() * self.inputs, 1.0, self.seed)
     }
 
-    fn y(&self) -> Vec<f32> {
+    pub(super) fn y(&self) -> Vec<f32> {
         values(self.window.out_positions() * self.outputs, 1.0, self.seed ^ 1)
     }
 
@@ -70,7 +70,7 @@ impl Case {
         [Algorithm::Direct].into_iter().chain(minimal.then_some(Algorithm::Minimal))
     }
 
-    fn weight(&self) -> Vec<f32> {
+    pub(super) fn weight(&self) -> Vec<f32> {
         values(self.outputs * self.inputs * self.window.kernel.pow(2), 1.0, self.seed ^ 2)
     }
 }
@@ -81,12 +81,12 @@ fn all_kernels() -> Vec<(Isa, &'static MicroKernels)> {
     real.chain([(Isa::PORTABLE, &WIDE)]).collect()
 }
 
-fn in_pool<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
+pub(super) fn in_pool<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(work)
 }
 
 /// Largest of sums of products of absolute values, given a function that makes such sums of its arguments.
-fn magnitude(a: &[f32], b: &[f32], sums: impl Fn(&[f64], &[f64]) -> Vec<f64>) -> f64 {
+pub(super) fn magnitude(a: &[f32], b: &[f32], sums: impl Fn(&[f64], &[f64]) -> Vec<f64>) -> f64 {
     let magnitude = |x: &[f32]| -> Vec<f64> { x.iter().map(|x| f64::from(x.abs())).collect() };
     sums(&magnitude(a), &magnitude(b)).into_iter().fold(1.0, f64::max)
 }
@@ -102,7 +102,7 @@ impl Algorithm {
     }
 }
 
-fn add(sums: &mut [f64], other: &[f32]) {
+pub(super) fn add(sums: &mut [f64], other: &[f32]) {
     sums.iter_mut().zip(other).for_each(|(sum, other)| *sum += f64::from(*other));
 }
 
@@ -285,6 +285,7 @@ proptest! {
         next in (prop::sample::select(vec![2usize, 3, 5]), 1usize..3, 0usize..3, 0usize..3),
         activation in prop::sample::select(vec![Activation::Identity, Activation::Silu]),
         (rows, bands, panels) in (1usize..9, 1usize..9, 1usize..4),
+        precision in prop::sample::select(vec![Precision::F32, Precision::Bf16]),
     ) {
         let Case { window: first, outputs: channels, inputs, gaps, threads, seed } = case;
         let (kernel, stride, pad_top, pad_left) = next;
@@ -309,7 +310,11 @@ proptest! {
             y.iter_mut().for_each(|y| *y = reference::activation::activate(activation, *y));
             y
         };
-        let between = act(reference::conv::forward(&to_f64(&x), &to_f64(&weight), &first, case.channels()));
+        let multiplied = |values: &[f32]| match precision {
+            Precision::F32 => to_f64(values),
+            Precision::Bf16 => to_f64(&bf16::tests::rounded(values)),
+        };
+        let between = act(reference::conv::forward(&multiplied(&x), &multiplied(&weight), &first, case.channels()));
         let expected = act(reference::depthwise::forward(&between, &to_f64(&depthwise), channels, &second));
         let area = second.out_height * second.out_width;
         let mean = |image: &[f64]| -> Vec<f64> {
@@ -322,7 +327,8 @@ proptest! {
         let x = TestMap::new(&x, inputs, gaps[0]);
         for &isa in Isa::available() {
             let sizes = [channels, inputs, first.kernel];
-            let packed = DepthwiseAfter::new(isa, &weight, sizes, finish(), &depthwise, kernel, finish());
+            let packed =
+                DepthwiseAfter::new(isa, precision, &weight, sizes, finish(), &depthwise, kernel, finish());
             let empty = |len: usize, gap| TestMap::new(&vec![f32::NAN; len], channels, gap);
             let cuts = [None, Some(Cut { rows, band: rows * bands, panels })];
             for cut in cuts {
@@ -335,7 +341,7 @@ proptest! {
                         depthwise_after::in_cut(isa, x.map(), &packed, windows, cut, &mut y_map, pooled_map)
                     }
                 });
-                let context = format!("{cut:?} on {}", isa.name());
+                let context = format!("{}, {cut:?} on {}", precision.name(), isa.name());
                 y.assert_close(&expected, tolerance, &context);
                 pooled.assert_close(&means, tolerance, &context);
             }

@@ -1,11 +1,12 @@
 //! `effyolo bench`: time and memory of a network alone, with random weights.
 
 use crate::commands::workload::{SEED, WARM_UP, Workload, median};
+use crate::dtype::DtypeArgument;
 use crate::output;
 use anyhow::{Context, Result};
 use box_geometry::{CxCyWh, Size};
 use effyolo_config::{Model, ModelSpec, Outputs};
-use net_cpu::{Images, InferModel, Isa};
+use net_cpu::{Images, InferModel, Isa, Precision};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,6 +26,8 @@ pub(crate) struct Arguments {
     /// Time a training step (forward, loss, backward, SGD step) instead of inference.
     #[arg(long)]
     train: bool,
+    #[command(flatten)]
+    dtype: DtypeArgument,
     /// Write one JSON object to this file (`-`: one line on standard output).
     #[arg(long)]
     json: Option<PathBuf>,
@@ -38,7 +41,8 @@ struct Report {
     threads: usize,
     runs: usize,
     train: bool,
-    isa: &'static str,
+    dtype: &'static str,
+    isa: String,
     median_ms: f64,
     min_ms: f64,
     macs: u64,
@@ -47,11 +51,12 @@ struct Report {
 }
 
 pub(crate) fn run(arguments: &Arguments, threads: usize) -> Result<()> {
+    let precision = arguments.dtype.precision_for(arguments.train)?;
     let (spec, side) = arguments.workload.load()?;
     let times = if arguments.train {
         training_times(&spec, side, arguments)?
     } else {
-        inference_times(&spec, side, arguments)?
+        inference_times(&spec, side, precision, arguments)?
     };
     let (middle, macs) = (median(&times), macs(&spec, side, arguments)?);
     let report = Report {
@@ -61,7 +66,8 @@ pub(crate) fn run(arguments: &Arguments, threads: usize) -> Result<()> {
         threads,
         runs: arguments.workload.runs,
         train: arguments.train,
-        isa: Isa::best().name(),
+        dtype: precision.name(),
+        isa: precision.kernel_name(Isa::best()),
         median_ms: middle,
         min_ms: times.iter().copied().fold(f64::INFINITY, f64::min),
         macs,
@@ -89,12 +95,17 @@ fn macs(spec: &ModelSpec, side: usize, arguments: &Arguments) -> Result<u64> {
     Ok(if arguments.train { 3 * forward } else { forward })
 }
 
-fn inference_times(spec: &ModelSpec, side: usize, arguments: &Arguments) -> Result<Vec<f64>> {
+fn inference_times(
+    spec: &ModelSpec,
+    side: usize,
+    precision: Precision,
+    arguments: &Arguments,
+) -> Result<Vec<f64>> {
     let model = spec.build(None)?;
     let prediction = model.prediction();
     let graph = Arc::new(model.graph);
     let weights = InitialWeights { graph: &graph, seed: SEED };
-    let packed = InferModel::new(graph.clone(), &weights, &[prediction], Isa::best())?;
+    let packed = InferModel::new(graph.clone(), &weights, &[prediction], Isa::best(), precision)?;
     let mut plan = packed.plan(arguments.workload.batch, side, side)?;
     let mut uniform = step_stream(SEED, 0);
     let images: Vec<f32> =

@@ -2,7 +2,7 @@
 
 use crate::output;
 use anyhow::Result;
-use net_cpu::{Isa, conv_block, flops_per_second};
+use net_cpu::{Isa, Precision, conv_block, flops_per_second};
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -24,6 +24,7 @@ struct Info {
     cpu: Option<String>,
     isa: &'static str,
     available_isas: Vec<&'static str>,
+    avx512_bf16: bool,
     threads: usize,
     kernels: Vec<Kernel>,
     caches: Vec<Cache>,
@@ -60,6 +61,7 @@ pub(crate) fn run(arguments: &Arguments, threads: usize) -> Result<()> {
         cpu: cpu_name(),
         isa: Isa::best().name(),
         available_isas: Isa::available().iter().map(|isa| isa.name()).collect(),
+        avx512_bf16: Isa::best().multiplies_bf16(),
         threads,
         kernels: kernels(Isa::best()),
         caches: caches(),
@@ -72,6 +74,7 @@ pub(crate) fn run(arguments: &Arguments, threads: usize) -> Result<()> {
         println!("effyolo {} on {} ({})", info.version, info.os, info.architecture);
         println!("CPU              {}", info.cpu.as_deref().unwrap_or("unknown"));
         println!("instruction set  {} (of {})", info.isa, info.available_isas.join(", "));
+        println!("avx512_bf16      {}", if info.avx512_bf16 { "yes" } else { "no" });
         println!("threads          {threads}");
         for Cache { level, kind, kilobytes } in &info.caches {
             println!("cache            L{level} {kind}, {kilobytes} KB");
@@ -101,6 +104,10 @@ fn kernels(isa: Isa) -> Vec<Kernel> {
         Kernel {
             operations: "dense convolution, linear",
             family: format!("blocks of {rows} x {columns} sums in registers, {made} {name}"),
+        },
+        Kernel {
+            operations: "dense convolution, linear with --dtype bf16",
+            family: Precision::Bf16.kernel_name(isa),
         },
         Kernel { operations: "depthwise convolution", family: format!("vectors of channels, {made} {name}") },
         Kernel {

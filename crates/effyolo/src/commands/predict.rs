@@ -1,6 +1,7 @@
 //! `effyolo predict`: objects in images.
 
 use crate::drawing::save_jpeg;
+use crate::dtype::DtypeArgument;
 use crate::network::{self, Trained, TrainedClassifier, TrainedDetector};
 use crate::output;
 use crate::pictures::labelled;
@@ -34,6 +35,8 @@ pub(crate) struct Arguments {
     /// Most objects of an image.
     #[arg(long, default_value_t = 300)]
     max_det: usize,
+    #[command(flatten)]
+    dtype: DtypeArgument,
     /// Write all detections as JSON to this file (`-`: one line on standard output).
     #[arg(long)]
     json: Option<PathBuf>,
@@ -82,7 +85,8 @@ struct ClassScore {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    match network::load_trained(&arguments.weights)? {
+    arguments.dtype.announce();
+    match network::load_trained(&arguments.weights, arguments.dtype.precision())? {
         Trained::Detector(trained) => find_objects(trained, arguments),
         Trained::Classifier(trained) => classify(trained, arguments),
     }

@@ -1,10 +1,11 @@
 //! `effyolo profile`: where a network's time goes, step by step.
 
 use crate::commands::workload::{SEED, WARM_UP, Workload, median};
+use crate::dtype::DtypeArgument;
 use crate::output;
 use anyhow::Result;
 use effyolo_config::{Model, Outputs};
-use net_cpu::{Images, InferModel, Isa, Pass, StepInfo, TrainPlan, flops_per_second};
+use net_cpu::{Images, InferModel, Isa, Pass, Precision, StepInfo, TrainPlan, flops_per_second};
 use net_graph::{Graph, NodeId, Op};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -20,6 +21,8 @@ pub(crate) struct Arguments {
     /// The forward and backward passes of training instead of inference; without loss and optimiser.
     #[arg(long)]
     train: bool,
+    #[command(flatten)]
+    dtype: DtypeArgument,
     /// Steps that the table shows, the slowest first; JSON has them all.
     #[arg(long, default_value_t = 30)]
     top: usize,
@@ -43,7 +46,8 @@ struct Report {
     imgsz: usize,
     batch: usize,
     threads: usize,
-    isa: &'static str,
+    dtype: &'static str,
+    isa: String,
     train: bool,
     runs: usize,
     total_ms: f64,
@@ -79,6 +83,7 @@ struct Step {
 }
 
 pub(crate) fn run(arguments: &Arguments, threads: usize) -> Result<()> {
+    let precision = arguments.dtype.precision_for(arguments.train)?;
     let (spec, side) = arguments.workload.load()?;
     let model = spec.build(None)?;
     let graph = Arc::new(model.graph.clone());
@@ -86,7 +91,7 @@ pub(crate) fn run(arguments: &Arguments, threads: usize) -> Result<()> {
     let (measured, arena_bytes) = if arguments.train {
         training(&graph, &outputs, side, arguments)?
     } else {
-        inference(&graph, &outputs, side, arguments)?
+        inference(&graph, &outputs, side, precision, arguments)?
     };
     let isa = Isa::best();
     let peak = flops_per_second(isa, threads);
@@ -99,7 +104,8 @@ pub(crate) fn run(arguments: &Arguments, threads: usize) -> Result<()> {
         imgsz: side,
         batch: arguments.workload.batch,
         threads,
-        isa: isa.name(),
+        dtype: precision.name(),
+        isa: precision.kernel_name(isa),
         train: arguments.train,
         runs: arguments.workload.runs,
         total_ms: total * 1e3,
@@ -132,9 +138,11 @@ fn inference(
     graph: &Arc<Graph>,
     outputs: &[NodeId],
     side: usize,
+    precision: Precision,
     arguments: &Arguments,
 ) -> Result<(Measured, usize)> {
-    let packed = InferModel::new(graph.clone(), &InitialWeights { graph, seed: SEED }, outputs, Isa::best())?;
+    let weights = InitialWeights { graph, seed: SEED };
+    let packed = InferModel::new(graph.clone(), &weights, outputs, Isa::best(), precision)?;
     let mut plan = packed.plan(arguments.workload.batch, side, side)?;
     let images = images(arguments.workload.batch, side);
     let steps = plan.steps();

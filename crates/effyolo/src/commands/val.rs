@@ -3,6 +3,7 @@
 use crate::class_pictures;
 use crate::classes::{self, ClassReport};
 use crate::data::{CACHE_BYTES, open_split};
+use crate::dtype::DtypeArgument;
 use crate::network::{self, Trained, TrainedClassifier, TrainedDetector};
 use crate::output;
 use crate::pictures::save_comparisons;
@@ -46,6 +47,8 @@ pub(crate) struct Arguments {
     /// Most detections of an image.
     #[arg(long, default_value_t = 300)]
     max_det: usize,
+    #[command(flatten)]
+    dtype: DtypeArgument,
     /// Write one JSON object to this file (`-`: one line on standard output).
     #[arg(long)]
     json: Option<PathBuf>,
@@ -56,7 +59,9 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    match network::load_trained(&weights_folder::resolve(&arguments.weights)?)? {
+    arguments.dtype.announce();
+    let weights = weights_folder::resolve(&arguments.weights)?;
+    match network::load_trained(&weights, arguments.dtype.precision())? {
         Trained::Detector(trained) => validate_detections(trained, arguments),
         Trained::Classifier(trained) => validate_classes(trained, arguments),
     }

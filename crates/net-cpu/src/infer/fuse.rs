@@ -6,10 +6,10 @@ mod cond_conv;
 use crate::consumers::Consumers;
 use crate::{NetError, Weights};
 use cpu_kernels::activation::Activation;
-use cpu_kernels::conv::PackedWeight;
+use cpu_kernels::conv::InferenceWeight;
 use cpu_kernels::conv::depthwise_after::{DepthwiseAfter, Finish};
 use cpu_kernels::experts::Experts;
-use cpu_kernels::{Isa, depthwise};
+use cpu_kernels::{Isa, Precision, depthwise};
 use net_graph::{Conv, Graph, NodeId, Op};
 
 pub(crate) use cond_conv::expert_shape;
@@ -33,7 +33,7 @@ pub(crate) enum Kind {
     /// `act(conv(x * gate) + bias) + residual`; inputs are `x`, the gate if it has one, the residual if any.
     Conv {
         conv: Conv,
-        weight: PackedWeight,
+        weight: InferenceWeight,
         bias: Vec<f32>,
         activation: Activation,
         gated: bool,
@@ -111,8 +111,10 @@ pub(crate) fn steps(
     weights: &dyn Weights,
     consumers: &Consumers,
     isa: Isa,
+    precision: Precision,
 ) -> Result<Vec<Step>, NetError> {
-    let mut fuser = Fuser { graph, weights, consumers, isa, fused: vec![false; graph.nodes().len()] };
+    let mut fuser =
+        Fuser { graph, weights, consumers, isa, precision, fused: vec![false; graph.nodes().len()] };
     let mut steps = Vec::new();
     for id in graph.ids().filter(|id| consumers.is_needed(*id)) {
         if !fuser.fused[id.0] {
@@ -129,6 +131,7 @@ struct Fuser<'a> {
     weights: &'a dyn Weights,
     consumers: &'a Consumers,
     isa: Isa,
+    precision: Precision,
     fused: Vec<bool>,
 }
 
@@ -200,8 +203,8 @@ impl Fuser<'_> {
             }
             let gated = self.take_gate(inputs);
             self.take_residual(inputs, result);
-            let Conv { kernel, stride, .. } = conv;
-            let weight = PackedWeight::new(self.isa, &weight, channels, in_channels, kernel, stride);
+            let sizes = [channels, in_channels, conv.kernel];
+            let weight = InferenceWeight::new(self.isa, self.precision, &weight, sizes, conv.stride);
             return Ok(Kind::Conv { conv, weight, bias, activation, gated });
         }
         if conv.groups != in_channels || channels != in_channels {
@@ -241,6 +244,7 @@ impl Fuser<'_> {
         pooled.iter().for_each(|pooled| self.fused[pooled.0] = true);
         let weight = DepthwiseAfter::new(
             self.isa,
+            self.precision,
             &weight,
             sizes,
             finish,

@@ -9,7 +9,7 @@ pub use plan::InferPlan;
 use crate::consumers::Consumers;
 use crate::placement::Placement;
 use crate::{NetError, Weights};
-use cpu_kernels::Isa;
+use cpu_kernels::{Isa, Precision};
 use fuse::Step;
 pub(crate) use fuse::{expert_shape, kernel_activation, unsupported};
 use net_graph::{Graph, NodeId};
@@ -27,7 +27,8 @@ pub struct InferModel {
 }
 
 impl InferModel {
-    /// Folds and packs what `outputs` need. Keeps nothing of `weights`.
+    /// Folds and packs what `outputs` need. Keeps nothing of `weights`. The precision is that of dense convolutions and linear
+    /// layers; those with kernels mixed from experts, and all other operations, are f32.
     ///
     /// # Errors
     /// When a node has no kernel.
@@ -36,9 +37,10 @@ impl InferModel {
         weights: &dyn Weights,
         outputs: &[NodeId],
         isa: Isa,
+        precision: Precision,
     ) -> Result<Arc<Self>, NetError> {
         let consumers = Consumers::new(&graph, outputs);
-        let steps = fuse::steps(&graph, weights, &consumers, isa)?;
+        let steps = fuse::steps(&graph, weights, &consumers, isa, precision)?;
         let mut computed = vec![false; graph.nodes().len()];
         for step in &steps {
             [Some(step.result), step.pooled].into_iter().flatten().for_each(|id| computed[id.0] = true);

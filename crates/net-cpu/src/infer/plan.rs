@@ -128,7 +128,7 @@ impl InferPlan {
                     activation: *activation,
                     residual: (step.inputs.len() > 1 + usize::from(*gated)).then_some(residual),
                 };
-                conv::forward(isa, x, weight, &window(*conv, x_shape, y_shape), &fused, &mut y);
+                weight.forward(isa, x, &window(*conv, x_shape, y_shape), &fused, &mut y);
             }
             Kind::Depthwise { conv, weight, bias, activation } => {
                 let epilogue = depthwise::Epilogue { bias: Some(bias), activation: *activation };

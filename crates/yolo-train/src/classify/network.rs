@@ -5,7 +5,7 @@ use crate::{ImageBatch, TrainError, Trainable};
 use box_geometry::Size;
 use classify_data::{centre_crop, crop_and_scale};
 use detect_data::RgbImage;
-use net_cpu::{Images, Isa, MapRef, Params};
+use net_cpu::{Images, Isa, MapRef, Params, Precision};
 use net_graph::{Graph, NodeId};
 use std::sync::Arc;
 
@@ -67,8 +67,14 @@ impl CpuClassifier {
     ///
     /// # Errors
     /// When a node has no kernel.
-    pub fn new(graph: Arc<Graph>, logits: NodeId, params: &Params, isa: Isa) -> Result<Self, TrainError> {
-        Ok(CpuClassifier { planned: PlannedModel::new(graph, params, &[logits], isa)? })
+    pub fn new(
+        graph: Arc<Graph>,
+        logits: NodeId,
+        params: &Params,
+        isa: Isa,
+        precision: Precision,
+    ) -> Result<Self, TrainError> {
+        Ok(CpuClassifier { planned: PlannedModel::new(graph, params, &[logits], isa, precision)? })
     }
 
     /// Logits of every image, `[B, K]`.

@@ -12,7 +12,7 @@ use box_geometry::Size;
 use classify_data::{
     AutoAugment, ClassAugmentation, ClassFolder, ClassLoader, ClassLoaderOptions, ClassPipeline,
 };
-use cpu_kernels::Isa;
+use cpu_kernels::{Isa, Precision};
 use effyolo_config::{AutoAugment as ChosenPolicy, TrainSpec};
 use net_cpu::{Images, Params};
 use net_graph::NodeId;
@@ -115,7 +115,7 @@ impl Task for ClassificationTask {
     fn validate(&self, weights: &Params, observer: &mut dyn Observer) -> Result<ClassValidation, TrainError> {
         let ClassificationSetup { network: UntrainedNetwork { graph, outputs: logits, .. }, isa, .. } =
             &self.setup;
-        let mut classifier = CpuClassifier::new(graph.clone(), *logits, weights, *isa)?;
+        let mut classifier = CpuClassifier::new(graph.clone(), *logits, weights, *isa, Precision::F32)?;
         validate_classifier(&mut classifier, &self.loader, &self.validation, observer)
     }
 

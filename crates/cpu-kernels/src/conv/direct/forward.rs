@@ -29,7 +29,26 @@ pub(in crate::conv) fn forward(
         assert!(window.is_pointwise(), "only a pointwise convolution takes a gate");
         Gate { isa, factors, area: window.out_height * window.out_width }
     });
-    let product = RowsTimesPanels {
+    let product = product(x, gate, weight, fused);
+    let grids = Grid::forward(window, x);
+    let cut = Cut::new(y.positions(), weight.kernels, &weight.panels);
+    let y = &*y;
+    parallel::run(cut.parts(), |part| {
+        for grid in &grids {
+            // SAFETY: the grids have no output in common, nor have the parts of a grid.
+            unsafe { product.run(grid, y, cut, part) };
+        }
+    });
+}
+
+/// The product of a map's rows and a weight, with what is fused to it but its gate.
+pub(in crate::conv) fn product<'a>(
+    x: MapRef<'a>,
+    gate: Option<Gate<'a>>,
+    weight: &'a Weight,
+    fused: &Fused<'a>,
+) -> RowsTimesPanels<'a> {
+    RowsTimesPanels {
         kernels: weight.kernels,
         input: x,
         gate,
@@ -41,14 +60,5 @@ pub(in crate::conv) fn forward(
         residual: fused.residual,
         accumulate: false,
         first_column: 0,
-    };
-    let grids = Grid::forward(window, x);
-    let cut = Cut::new(y.positions(), weight.kernels, &weight.panels);
-    let y = &*y;
-    parallel::run(cut.parts(), |part| {
-        for grid in &grids {
-            // SAFETY: the grids have no output in common, nor have the parts of a grid.
-            unsafe { product.run(grid, y, cut, part) };
-        }
-    });
+    }
 }

@@ -12,8 +12,8 @@ mod product;
 
 pub(super) use backward_data::backward_data;
 pub(super) use backward_weight::backward_weight;
-pub(super) use forward::forward;
+pub(super) use forward::{forward, product};
+pub(super) use gate::Gate;
 pub(super) use grid::Grid;
 pub use grid::MAX_KERNEL;
 pub(super) use pack::{Transposed, Weight};
-pub(super) use product::RowsTimesPanels;

@@ -88,6 +88,11 @@ impl Stage {
 }
 
 impl RowsTimesPanels<'_> {
+    /// The same product into an output whose column 0 is another column of it.
+    pub(in crate::conv) fn starting_at(self, first_column: usize) -> Self {
+        RowsTimesPanels { first_column, ..self }
+    }
+
     /// Computes one part of a grid's outputs.
     ///
     /// # Safety

@@ -1,0 +1,63 @@
+//! Weights as pairs of bf16 values.
+
+use super::pairs;
+use crate::Isa;
+use crate::conv::direct;
+use crate::conv::micro::{MicroKernels, pair_kernels};
+
+/// The weight of a convolution, rounded to bf16 and packed for [`forward`](super::forward).
+///
+/// `[panel][ky][kx][pair of in channels][out channel of the panel][2]`, padded with zeros to whole pairs and vectors.
+#[derive(Debug)]
+pub struct Weight {
+    /// A weight of half as many input channels, whose values are pairs.
+    pub(in crate::conv) pairs: direct::Weight,
+    in_channels: usize,
+}
+
+impl Weight {
+    /// Packs a weight `[O, I, k, k]` for an instruction set.
+    ///
+    /// # Panics
+    /// When the length is not `O * I * k * k` or `k` is above [`MAX_KERNEL`](crate::conv::MAX_KERNEL).
+    pub fn new(
+        isa: Isa,
+        weight_oihw: &[f32],
+        out_channels: usize,
+        in_channels: usize,
+        kernel: usize,
+    ) -> Self {
+        Weight::for_kernels(pair_kernels(isa), isa, weight_oihw, [out_channels, in_channels, kernel])
+    }
+
+    /// [`Weight::new`] for certain micro-kernels; sizes are `[O, I, k]`.
+    pub(super) fn for_kernels(
+        kernels: &'static MicroKernels,
+        isa: Isa,
+        weight_oihw: &[f32],
+        [out_channels, in_channels, kernel]: [usize; 3],
+    ) -> Self {
+        let taps = kernel * kernel;
+        assert_eq!(
+            weight_oihw.len(),
+            out_channels * in_channels * taps,
+            "weight {out_channels} x {in_channels} x {taps}"
+        );
+        let mut values = Vec::with_capacity(out_channels * pairs::count(in_channels) * taps);
+        for of_output in weight_oihw.chunks_exact((in_channels * taps).max(1)) {
+            for both in of_output.chunks(2 * taps) {
+                let second = |tap: usize| both.get(taps + tap).copied().unwrap_or(0.0);
+                values.extend((0..taps).map(|tap| pairs::pair(both[tap], second(tap))));
+            }
+        }
+        let pairs =
+            direct::Weight::new(kernels, isa, &values, out_channels, pairs::count(in_channels), kernel);
+        Weight { pairs, in_channels }
+    }
+
+    /// Output and input channels and the kernel side.
+    pub(in crate::conv) fn sizes(&self) -> [usize; 3] {
+        let [out_channels, _, kernel] = self.pairs.sizes();
+        [out_channels, self.in_channels, kernel]
+    }
+}

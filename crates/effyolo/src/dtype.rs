@@ -1,0 +1,42 @@
+//! `--dtype`: the numbers that a network's dense convolutions multiply in inference.
+
+use anyhow::{Result, ensure};
+use net_cpu::{Isa, Precision};
+
+#[derive(clap::Args)]
+pub(crate) struct DtypeArgument {
+    /// What inputs and weights of dense convolutions are rounded to; sums are f32. Emulated where the CPU lacks AVX512_BF16.
+    #[arg(long, value_enum, default_value_t = Dtype::F32)]
+    dtype: Dtype,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, clap::ValueEnum)]
+enum Dtype {
+    F32,
+    Bf16,
+}
+
+impl DtypeArgument {
+    pub(crate) fn precision(&self) -> Precision {
+        match self.dtype {
+            Dtype::F32 => Precision::F32,
+            Dtype::Bf16 => Precision::Bf16,
+        }
+    }
+
+    /// The precision of a command that can train: then it is f32.
+    pub(crate) fn precision_for(&self, train: bool) -> Result<Precision> {
+        ensure!(
+            !train || self.dtype == Dtype::F32,
+            "--dtype bf16 is for inference, and training is in f32: leave out --train or --dtype"
+        );
+        Ok(self.precision())
+    }
+
+    /// Says on standard error which kernels multiply, unless they are the usual ones.
+    pub(crate) fn announce(&self) {
+        if self.dtype == Dtype::Bf16 {
+            eprintln!("dtype bf16: {}", Precision::Bf16.kernel_name(Isa::best()));
+        }
+    }
+}
