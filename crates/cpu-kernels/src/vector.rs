@@ -97,7 +97,7 @@ pub(crate) fn prefetch_to_write(address: *const f32) {
     #[cfg(target_arch = "aarch64")]
     // SAFETY: nothing is read or written.
     unsafe {
-        std::arch::asm!("prfm pstl1keep, [{}]", in(reg) address, options(nomem, nostack, preserves_flags));
+        std::arch::asm!("prfm pstl1keep, [{}]", in(reg) address.addr(), options(nomem, nostack, preserves_flags));
     }
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let _ = address;
