@@ -311,7 +311,7 @@ fn every_variant_is_recognised_by_its_shapes_and_returns_by_its_own_names() {
 }
 
 #[test]
-fn kernels_of_experts_have_timms_names_alone() {
+fn kernels_of_experts_are_written_in_timms_names_alone() {
     let folder = tempfile::tempdir().unwrap();
     let (out, back) = (folder.path().join("out.safetensors"), folder.path().join("back.safetensors"));
     let arrays = rule_arrays(&NetworkSpec::condconv(4), 3, Naming::Timm, 6.0);
@@ -332,10 +332,86 @@ fn kernels_of_experts_have_timms_names_alone() {
     let eight =
         source(&folder, &rule_arrays(&Variant::find("cc-b1-8e").unwrap().network(), 3, Naming::Timm, 6.0));
     assert_eq!(expect_success(&eight, &out, &[])["variant"], "cc-b1-8e");
-    let tensorflow = [("stem/conv2d/kernel".to_string(), arrays["conv_stem.weight"].clone())];
-    let path = source(&folder, &tensorflow.into_iter().collect());
+    let keras = [("stem_conv/kernel".to_string(), arrays["conv_stem.weight"].clone())];
+    let path = source(&folder, &keras.into_iter().collect());
     let (error, _) = expect_failure(&path, &back, &["--variant", "cc-b0-4e"]);
-    assert!(error.contains("tensorflow's names are not those of `cc-b0-4e`"), "{error}");
+    assert!(error.contains("keras's names are not those of `cc-b0-4e`"), "{error}");
+}
+
+/// Values of PyTorch's `[a, b, c, d]` in the order that TensorFlow keeps them: convolutions `[c, d, b, a]`, depthwise ones
+/// `[c, d, a, b]`.
+fn tensorflow_kernel(values: &[f32], [a, b, c, d]: [usize; 4], depthwise: bool) -> Vec<f32> {
+    let mut kernel = Vec::new();
+    let at = |i, j, y, x| values[((i * b + j) * c + y) * d + x];
+    for (y, x) in (0..c).flat_map(|y| (0..d).map(move |x| (y, x))) {
+        match depthwise {
+            true => (0..a).for_each(|i| kernel.extend((0..b).map(|j| at(i, j, y, x)))),
+            false => (0..b).for_each(|j| kernel.extend((0..a).map(|i| at(i, j, y, x)))),
+        }
+    }
+    kernel
+}
+
+/// An array in TensorFlow's layout.
+fn tensorflow_array(array: &NamedArray, layout: Layout) -> NamedArray {
+    let NamedArray { dims, values, stored_as } = array;
+    let four = || <[usize; 4]>::try_from(dims.as_slice()).unwrap();
+    let values = match layout {
+        Layout::Torch => values.clone(),
+        Layout::HeightWidthInOut => tensorflow_kernel(values, four(), false),
+        Layout::HeightWidthChannels => tensorflow_kernel(values, four(), true),
+        Layout::InOut => tensorflow_kernel(values, [dims[0], dims[1], 1, 1], false),
+        Layout::Experts { dims, depthwise } => {
+            let kernels = values.chunks(dims.iter().product());
+            kernels.flat_map(|kernel| tensorflow_kernel(kernel, dims, depthwise)).collect()
+        }
+    };
+    NamedArray { dims: layout.dims_in_file(dims), values, stored_as: *stored_as }
+}
+
+/// The name that TensorFlow gives a variable in graph mode. Keras counts the layers of experts from the first block that
+/// has them, in each also a full convolution that is made before the expansion and never called.
+fn tensorflow_name(name: &str, first: usize) -> String {
+    const MODEL: &str = "efficientnet-condconv-b0-4e";
+    let parts: Vec<_> = name.split('/').collect();
+    let [block, layer, kernel @ ("condconv_kernel" | "depthwise_condconv_kernel")] = parts[..] else {
+        return format!("{MODEL}/{name}");
+    };
+    let block_index = block["blocks_".len()..].parse::<usize>().unwrap() - first;
+    let number = match layer {
+        "cond_conv2d" => 3 * block_index + 1,
+        "cond_conv2d_1" => 3 * block_index + 2,
+        _ => block_index,
+    };
+    let kind = layer.trim_end_matches("_1");
+    let layer = if number == 0 { kind.to_string() } else { format!("{kind}_{number}") };
+    format!("{MODEL}/model/{block}/{layer}/{kernel}")
+}
+
+#[test]
+fn kernels_of_experts_are_found_however_tensorflow_numbers_their_layers() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out.safetensors");
+    let spec = NetworkSpec::condconv(4);
+    let ours = rule_arrays(&spec, 3, Naming::Timm, 6.0);
+    let first = spec.blocks().iter().position(|block| block.experts.is_some()).unwrap();
+    let renamed = weight_map(&spec, 3, Naming::TensorFlow).into_iter().map(|weight| {
+        let name = tensorflow_name(&weight.file_name, first);
+        (name, tensorflow_array(&ours[&weight.name], weight.layout))
+    });
+    let mut theirs: BTreeMap<String, NamedArray> = renamed.collect();
+    let report = expect_success(&source(&folder, &theirs), &out, &["--verify"]);
+    assert_eq!((&report["variant"], &report["naming"]), (&"cc-b0-4e".into(), &"tensorflow".into()));
+    assert_eq!((&report["padding"], &report["bn_eps"]), (&"same".into(), &1e-3.into()));
+    assert_eq!(report["normalization"], "lite-tensorflow");
+    assert_eq!(report["unexpected"], serde_json::json!([]));
+    assert_eq!(net_formats::load(&out, Averages::Prefer).unwrap().arrays, ours);
+
+    std::fs::remove_file(&out).unwrap();
+    let projection = "efficientnet-condconv-b0-4e/model/blocks_9/cond_conv2d_5/condconv_kernel";
+    theirs.remove(projection).unwrap();
+    let (_, report) = expect_failure(&source(&folder, &theirs), &out, &[]);
+    assert_eq!(report["missing"], serde_json::json!(["blocks.4.1.conv_pwl.weight"]));
 }
 
 #[test]

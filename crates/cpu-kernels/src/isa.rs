@@ -60,7 +60,7 @@ impl Isa {
 
     /// Whether convolutions are written in its own vector instructions; elsewhere the compiler makes them of loops.
     pub fn has_own_vectors(self) -> bool {
-        matches!(self.0, IsaKind::Avx2 | IsaKind::Avx512)
+        self.0 != IsaKind::Portable
     }
 
     /// Whether it is AVX-512 on a CPU that has AVX512_BF16 too, which multiplies pairs of bf16 values.

@@ -4,8 +4,9 @@ use crate::{Isa, IsaKind, parallel};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-/// Independent sums: enough to hide the latency of a multiply-add, few enough for the registers of AVX2.
-const CHAINS: usize = 12;
+/// Independent sums: enough to hide the latency of a multiply-add, few enough for the registers of AVX2. CPUs with NEON
+/// have up to four units that a multiply-add takes four cycles in, and more registers.
+const CHAINS: usize = if cfg!(target_arch = "aarch64") { 24 } else { 12 };
 /// Multiply-adds of a chain in one measurement.
 const ROUNDS: usize = 500_000;
 /// Measurements, of which the best counts: others share the machine.

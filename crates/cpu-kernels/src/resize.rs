@@ -46,6 +46,8 @@ pub fn rgb8(isa: Isa, x: &[u8], from: [usize; 2], y: &mut [u8], to: [usize; 2], 
         IsaKind::Avx2 | IsaKind::Avx512 => unsafe {
             avx2::scale(x, width * CHANNELS, &rows, &columns, y, stride);
         },
+        #[cfg(target_arch = "aarch64")]
+        IsaKind::Neon => scale(x, width * CHANNELS, &rows, &columns, y, stride, neon::blend_columns),
         _ => scale(x, width * CHANNELS, &rows, &columns, y, stride, blend_columns),
     }
 }
@@ -146,6 +148,28 @@ mod avx2 {
         let levels = _mm_srli_epi32::<{ 2 * BITS as i32 }>(sum);
         let lowest_bytes = _mm_set1_epi32(0x0c08_0400);
         _mm_cvtsi128_si32(_mm_shuffle_epi8(levels, lowest_bytes)).to_le_bytes()
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+mod neon {
+    use std::arch::aarch64::*;
+
+    use super::{BITS, HALF, PIXEL, Tap, pixel};
+
+    /// A pixel in a register, as for AVX2.
+    #[inline(always)]
+    pub(super) fn blend_columns(line: &[i32], tap: &Tap) -> [u8; PIXEL] {
+        let (first, second) = (pixel(line, tap.first), pixel(line, tap.second));
+        // SAFETY: NEON is part of the architecture; the loads read the four values of the arrays.
+        unsafe {
+            let (first, second) = (vld1q_s32(first.as_ptr()), vld1q_s32(second.as_ptr()));
+            let start = vaddq_s32(vshlq_n_s32::<{ BITS as i32 }>(first), vdupq_n_s32(HALF));
+            let sum = vmlaq_n_s32(start, vsubq_s32(second, first), tap.weight);
+            let levels = vmovn_s32(vshrq_n_s32::<{ 2 * BITS as i32 }>(sum));
+            let bytes = vmovn_s16(vcombine_s16(levels, levels));
+            vget_lane_u32::<0>(vreinterpret_u32_s8(bytes)).to_le_bytes()
+        }
     }
 }
 

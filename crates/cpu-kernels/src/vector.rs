@@ -1,5 +1,12 @@
 //! Vectors of neighbouring values, which of them an instruction set has, and code that exists once for each.
 
+#[cfg(target_arch = "aarch64")]
+mod neon;
+#[cfg(test)]
+mod tests;
+
+#[cfg(target_arch = "aarch64")]
+use std::arch::aarch64::float32x4_t;
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 use std::ops::Range;
@@ -87,7 +94,12 @@ pub(crate) fn prefetch_to_write(address: *const f32) {
     unsafe {
         _mm_prefetch::<_MM_HINT_ET0>(address.cast());
     }
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: nothing is read or written.
+    unsafe {
+        std::arch::asm!("prfm pstl1keep, [{}]", in(reg) address.addr(), options(nomem, nostack, preserves_flags));
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let _ = address;
 }
 
@@ -411,7 +423,7 @@ level!(Portable, false, __m128, __m128);
 #[cfg(not(target_arch = "x86_64"))]
 level!(Portable, false, Lanes<4, false>, Lanes<4, false>);
 #[cfg(target_arch = "aarch64")]
-level!(Neon, true, Lanes<4, true>, Lanes<4, true>);
+level!(Neon, true, float32x4_t, float32x4_t);
 #[cfg(target_arch = "x86_64")]
 level!(Avx2, true, __m256, __m256);
 #[cfg(target_arch = "x86_64")]

@@ -54,9 +54,11 @@ impl Naming {
         }
     }
 
-    /// True if it has names for all layers of the network: kernels of experts and their routing are named by timm alone.
+    /// True if it has names for all layers of the network: kernels of experts and their routing are named by timm and by the
+    /// official TensorFlow code alone.
     pub fn names(self, spec: &NetworkSpec) -> bool {
-        self == Naming::Timm || spec.stages.iter().all(|stage| stage.experts.is_none())
+        matches!(self, Naming::Timm | Naming::TensorFlow)
+            || spec.stages.iter().all(|stage| stage.experts.is_none())
     }
 
     /// True if dimensions and names are PyTorch's.
@@ -95,6 +97,8 @@ pub(crate) struct Place {
     pub(crate) is_full: bool,
     pub(crate) expands: bool,
     pub(crate) squeezes: bool,
+    /// Mixes its kernels from experts.
+    pub(crate) mixes: bool,
     /// Dense convolutions before it in the network.
     pub(crate) convs: usize,
     /// Batch norms before it in the network.
@@ -142,10 +146,7 @@ pub(crate) fn name(naming: Naming, layer: Layer, slot: Slot, totals: Totals) -> 
         Naming::Timm => format!("{}.{}", timm(layer), torch_slot(slot)),
         Naming::Torchvision => format!("{}.{}", torchvision(layer, totals.stages), torch_slot(slot)),
         Naming::Lukemelas => format!("{}.{}", lukemelas(layer), torch_slot(slot)),
-        Naming::TensorFlow => match layer {
-            Layer::Block(_, Part::Depthwise) => format!("{}/depthwise_kernel", tensorflow(layer)),
-            _ => format!("{}/{}", tensorflow(layer), keras_slot(slot)),
-        },
+        Naming::TensorFlow => format!("{}/{}", tensorflow(layer), tensorflow_slot(layer, slot)),
         Naming::Keras => format!("{}/{}", keras(layer), keras_slot(slot)),
         Naming::KerasNumbered => format!("{}/{}", keras_numbered(layer, totals), keras_slot(slot)),
     }
@@ -171,8 +172,17 @@ fn keras_slot(slot: Slot) -> &'static str {
     }
 }
 
+fn tensorflow_slot(layer: Layer, slot: Slot) -> &'static str {
+    match layer {
+        Layer::Block(Place { mixes: true, .. }, Part::Expand | Part::Project) => "condconv_kernel",
+        Layer::Block(Place { mixes: true, .. }, Part::Depthwise) => "depthwise_condconv_kernel",
+        Layer::Block(_, Part::Depthwise) => "depthwise_kernel",
+        _ => keras_slot(slot),
+    }
+}
+
 /// What whoever asks for a name has made sure of, by [`Naming::names`].
-const TIMM_ALONE: &str = "timm alone names a routing";
+const NO_ROUTING: &str = "only timm and TensorFlow name a routing";
 
 /// Number of a batch norm in its block, from 0 in the order they run.
 fn norm_number(place: Place, part: Part) -> usize {
@@ -222,7 +232,7 @@ fn torchvision(layer: Layer, stages: usize) -> String {
     };
     let (expand, squeeze) = (usize::from(place.expands), usize::from(place.squeezes));
     let part = match part {
-        Part::Routing => unreachable!("{TIMM_ALONE}"),
+        Part::Routing => unreachable!("{NO_ROUTING}"),
         Part::Expand => "0.0".into(),
         Part::ExpandNorm => "0.1".into(),
         Part::Depthwise => format!("{expand}.0"),
@@ -246,7 +256,7 @@ fn lukemelas(layer: Layer) -> String {
         Layer::Block(place, part) => (place, part),
     };
     let part = match part {
-        Part::Routing => unreachable!("{TIMM_ALONE}"),
+        Part::Routing => unreachable!("{NO_ROUTING}"),
         Part::Expand => "_expand_conv",
         Part::ExpandNorm => "_bn0",
         Part::Depthwise => "_depthwise_conv",
@@ -266,7 +276,8 @@ fn numbered(name: &str, number: usize) -> String {
     }
 }
 
-/// TensorFlow numbers layers of one kind as they were made: a block without expansion starts at its projection.
+/// TensorFlow numbers layers of one kind as they were made: a block without expansion starts at its projection. Layers
+/// with experts are numbered within their block here, but through the whole network in files, where some are left out.
 fn tensorflow(layer: Layer) -> String {
     let norm = "tpu_batch_normalization";
     let (place, part) = match layer {
@@ -277,13 +288,17 @@ fn tensorflow(layer: Layer) -> String {
         Layer::Classifier => return "head/dense".into(),
         Layer::Block(place, part) => (place, part),
     };
+    let (conv, depthwise) = match place.mixes {
+        true => ("cond_conv2d", "depthwise_cond_conv2d"),
+        false => ("conv2d", "depthwise_conv2d"),
+    };
     let part = match part {
-        Part::Routing => unreachable!("{TIMM_ALONE}"),
-        Part::Expand => "conv2d".into(),
-        Part::Depthwise => "depthwise_conv2d".into(),
+        Part::Routing => "dense".into(),
+        Part::Expand => conv.into(),
+        Part::Depthwise => depthwise.into(),
         Part::Reduce => "se/conv2d".into(),
         Part::Restore => "se/conv2d_1".into(),
-        Part::Project => numbered("conv2d", usize::from(place.expands)),
+        Part::Project => numbered(conv, usize::from(place.expands)),
         batch_norm => numbered(norm, norm_number(place, batch_norm)),
     };
     format!("blocks_{}/{part}", place.index)
@@ -300,7 +315,7 @@ fn keras(layer: Layer) -> String {
         Layer::Block(place, part) => (place, part),
     };
     let part = match part {
-        Part::Routing => unreachable!("{TIMM_ALONE}"),
+        Part::Routing => unreachable!("{NO_ROUTING}"),
         Part::Expand => "expand_conv",
         Part::ExpandNorm => "expand_bn",
         Part::Depthwise => "dwconv",
@@ -328,7 +343,7 @@ fn keras_numbered(layer: Layer, totals: Totals) -> String {
     };
     let (expand, squeeze) = (usize::from(place.expands), 2 * usize::from(place.squeezes));
     match part {
-        Part::Routing => unreachable!("{TIMM_ALONE}"),
+        Part::Routing => unreachable!("{NO_ROUTING}"),
         Part::Expand => conv(place.convs),
         Part::Reduce => conv(place.convs + expand),
         Part::Restore => conv(place.convs + expand + 1),

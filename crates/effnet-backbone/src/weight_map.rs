@@ -14,13 +14,21 @@ pub enum Layout {
     HeightWidthChannels,
     /// `[in, out]`, TensorFlow's dense layer.
     InOut,
+    /// `[experts, values]`, TensorFlow's kernels of experts. A row is a kernel that has PyTorch's `dims` and lies there as
+    /// [`Layout::HeightWidthInOut`], or as [`Layout::HeightWidthChannels`] if it is depthwise.
+    Experts {
+        /// Dimensions of one kernel, in PyTorch's order.
+        dims: [usize; 4],
+        /// One kernel a channel.
+        depthwise: bool,
+    },
 }
 
 impl Layout {
     /// Place in the file of each of PyTorch's dimensions; `None` where the order is the same.
     fn order(self) -> Option<&'static [usize]> {
         match self {
-            Layout::Torch => None,
+            Layout::Torch | Layout::Experts { .. } => None,
             Layout::HeightWidthInOut => Some(&[3, 2, 0, 1]),
             Layout::HeightWidthChannels => Some(&[2, 3, 0, 1]),
             Layout::InOut => Some(&[1, 0]),
@@ -41,6 +49,11 @@ impl Layout {
     /// When there are not as many values as the dimensions say.
     pub fn to_torch(self, values: &[f32], dims: &[usize]) -> Vec<f32> {
         assert_eq!(values.len(), dims.iter().product::<usize>(), "values of {dims:?}");
+        if let Layout::Experts { dims, depthwise } = self {
+            let one = if depthwise { Layout::HeightWidthChannels } else { Layout::HeightWidthInOut };
+            let kernels = values.chunks_exact(dims.iter().product());
+            return kernels.flat_map(|kernel| one.to_torch(kernel, &dims)).collect();
+        }
         let Some(order) = self.order() else { return values.to_vec() };
         let in_file = self.dims_in_file(dims);
         let stride = |place: usize| in_file[place + 1..].iter().product::<usize>();
@@ -141,7 +154,9 @@ impl Map {
     fn kernels(&mut self, layer: Layer, dims: [usize; 4], layout: Layout, experts: Option<usize>) {
         match experts {
             Some(experts) => {
-                self.push(layer, Slot::Kernel, vec![experts, dims.iter().product()], Layout::Torch)
+                let depthwise = layout == Layout::HeightWidthChannels;
+                let values = dims.iter().product();
+                self.push(layer, Slot::Kernel, vec![experts, values], Layout::Experts { dims, depthwise });
             }
             None => self.push(layer, Slot::Kernel, dims.to_vec(), layout),
         }
@@ -169,6 +184,7 @@ impl Map {
             is_full: block.form == BlockForm::Full,
             expands: block.form == BlockForm::Full || block.expansion != 1,
             squeezes: block.squeeze_channels.is_some(),
+            mixes: block.experts.is_some(),
             convs: self.before.convs,
             norms: self.before.norms,
         };
@@ -219,5 +235,13 @@ mod tests {
         let depthwise = Layout::HeightWidthChannels.to_torch(&values, &[4, 1, 2, 3]);
         assert_eq!(depthwise[6..9], [1.0, 5.0, 9.0]);
         assert_eq!(Layout::Torch.to_torch(&values, &[24]), values);
+        // The second of two experts is permuted like a kernel that stands alone.
+        let layout = Layout::Experts { dims: [3, 2, 2, 1], depthwise: false };
+        assert_eq!(layout.dims_in_file(&[2, 12]), [2, 12]);
+        let alone = Layout::HeightWidthInOut.to_torch(&values[12..], &[3, 2, 2, 1]);
+        assert_eq!(layout.to_torch(&values, &[2, 12])[12..], alone);
+        let layout = Layout::Experts { dims: [3, 1, 2, 2], depthwise: true };
+        let alone = Layout::HeightWidthChannels.to_torch(&values[12..], &[3, 1, 2, 2]);
+        assert_eq!(layout.to_torch(&values, &[2, 12])[12..], alone);
     }
 }

@@ -39,7 +39,7 @@ fn names_are_unique_in_every_naming() {
         let known = |naming: &Naming| *naming != Naming::KerasNumbered || !variant.is_edgetpu();
         let named = |naming: &Naming| naming.names(&variant.network());
         assert!(
-            variant.experts().is_none() || Naming::ALL.iter().filter(|naming| named(naming)).count() == 1
+            variant.experts().is_none() || Naming::ALL.iter().filter(|naming| named(naming)).count() == 2
         );
         for naming in Naming::ALL.into_iter().filter(known).filter(named) {
             let map = weight_map(&variant.network(), 10, naming);
@@ -108,4 +108,24 @@ fn timm_names_of_experts() {
     assert_eq!(dims("blocks.4.0.conv_pwl.weight"), [4, 112 * 480]);
     assert_eq!(dims("blocks.4.0.se.conv_reduce.weight"), [20, 480, 1, 1]);
     assert_eq!(dims("blocks.3.0.conv_pw.weight"), [240, 40, 1, 1]);
+}
+
+/// As the official code builds them: routing before everything, expansion before projection.
+#[test]
+fn tensorflow_names_of_experts() {
+    let map = weight_map(&Variant::find("cc-b0-4e").unwrap().network(), 10, Naming::TensorFlow);
+    let named = |name: &str| &map.iter().find(|weight| weight.name == name).unwrap().file_name;
+    let cases = [
+        ("blocks.4.0.routing_fn.weight", "blocks_8/dense/kernel"),
+        ("blocks.4.0.routing_fn.bias", "blocks_8/dense/bias"),
+        ("blocks.4.0.conv_pw.weight", "blocks_8/cond_conv2d/condconv_kernel"),
+        ("blocks.4.0.conv_dw.weight", "blocks_8/depthwise_cond_conv2d/depthwise_condconv_kernel"),
+        ("blocks.4.0.conv_pwl.weight", "blocks_8/cond_conv2d_1/condconv_kernel"),
+        ("blocks.4.0.se.conv_expand.bias", "blocks_8/se/conv2d_1/bias"),
+        ("blocks.4.0.bn3.weight", "blocks_8/tpu_batch_normalization_2/gamma"),
+        ("blocks.3.2.conv_dw.weight", "blocks_7/depthwise_conv2d/depthwise_kernel"),
+    ];
+    for (name, want) in cases {
+        assert_eq!(named(name), want);
+    }
 }

@@ -125,7 +125,7 @@ fn of_naming(matched: &Matched<'_>, architecture: &str) -> Convention {
     let normalization = match naming {
         _ if has_inputs_around_zero(architecture) => Normalization::Lite,
         Naming::Timm if is_torch_trained => Normalization::Imagenet,
-        Naming::TensorFlow | Naming::Keras | Naming::KerasNumbered if is_lite => {
+        Naming::TensorFlow | Naming::Keras | Naming::KerasNumbered if is_lite || has_experts => {
             Normalization::LiteTensorflow
         }
         _ if is_lite || has_experts => Normalization::Lite,

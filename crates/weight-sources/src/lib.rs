@@ -4,6 +4,7 @@
 mod convention;
 mod converted;
 mod error;
+mod experts;
 mod matching;
 mod network;
 

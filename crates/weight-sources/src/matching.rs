@@ -1,6 +1,6 @@
 //! Finds out which network a file holds, and which array is which parameter.
 
-use crate::{Names, SourceError, Variant};
+use crate::{Names, SourceError, Variant, experts};
 use effnet_backbone::{Layout, MappedWeight, Naming, Section, weight_map};
 use effnet_scaling::NetworkSpec;
 use net_formats::{Archive, Ignored, NamedArray};
@@ -82,7 +82,7 @@ impl Matched<'_> {
 /// When no network is recognised by the names, several are, or none has such dimensions.
 pub fn find<'a>(archive: &'a Archive, wanted: &Wanted) -> Result<Matched<'a>, SourceError> {
     let (names, prefix) = recognise(archive, wanted)?;
-    let arrays = Arrays::new(archive, &prefix);
+    let arrays = Arrays::new(archive, names, &prefix);
     let classes = arrays.classes(names);
     let candidates = match &wanted.variant {
         Some(variant) => vec![variant.clone()],
@@ -126,28 +126,27 @@ pub fn find<'a>(archive: &'a Archive, wanted: &Wanted) -> Result<Matched<'a>, So
     for weight in &map {
         matched.take(&arrays, weight, wanted.headless);
     }
-    matched.leave(archive, &known);
+    matched.leave(archive, &arrays, &known);
     Ok(matched)
 }
 
 impl<'a> Matched<'a> {
     fn take(&mut self, arrays: &Arrays<'a>, weight: &MappedWeight, headless: bool) {
         let expected = weight.layout.dims_in_file(&weight.dims);
-        let source = format!("{}{}", self.prefix, weight.file_name);
         match arrays.by_name.get(weight.file_name.as_str()) {
             None if is_optional(weight.section, headless) => self.absent.push(weight.name.clone()),
             None => self.missing.push(weight.name.clone()),
-            Some(array) if array.dims != expected => {
-                self.misshaped.push((source, expected, array.dims.clone()));
+            Some((source, array)) if array.dims != expected => {
+                self.misshaped.push((source.to_string(), expected, array.dims.clone()));
             }
-            Some(array) => {
+            Some((source, array)) => {
                 let values = match weight.layout {
                     Layout::Torch => Cow::Borrowed(&array.values[..]),
                     layout => layout.to_torch(&array.values, &weight.dims).into(),
                 };
                 self.weights.push(Weight {
                     name: weight.name.clone(),
-                    source,
+                    source: source.to_string(),
                     dims: weight.dims.clone(),
                     values,
                 });
@@ -155,14 +154,13 @@ impl<'a> Matched<'a> {
         }
     }
 
-    fn leave(&mut self, archive: &Archive, known: &BTreeSet<&str>) {
-        for name in archive.arrays.keys() {
-            match name.strip_prefix(self.prefix.as_str()) {
-                Some(rest) if known.contains(rest) => {}
-                rest => match unused(self.names, rest.unwrap_or(name)) {
-                    Some(reason) => self.ignored.push(Ignored { name: name.clone(), reason }),
-                    None => self.unexpected.push(name.clone()),
-                },
+    fn leave(&mut self, archive: &Archive, arrays: &Arrays<'_>, known: &BTreeSet<&str>) {
+        let wanted = arrays.by_name.iter().filter(|(name, _)| known.contains(name.as_ref()));
+        let taken: BTreeSet<&str> = wanted.map(|(_, (source, _))| *source).collect();
+        for name in archive.arrays.keys().filter(|name| !taken.contains(name.as_str())) {
+            match unused(self.names, name.strip_prefix(self.prefix.as_str()).unwrap_or(name)) {
+                Some(reason) => self.ignored.push(Ignored { name: name.clone(), reason }),
+                None => self.unexpected.push(name.clone()),
             }
         }
         self.ignored.sort();
@@ -183,31 +181,45 @@ fn unused(names: Names, name: &str) -> Option<&'static str> {
 
 /// Arrays below a prefix.
 struct Arrays<'a> {
-    by_name: BTreeMap<&'a str, &'a NamedArray>,
+    /// Name in the file and array, by the name that the naming has for it.
+    by_name: BTreeMap<Cow<'a, str>, (&'a str, &'a NamedArray)>,
 }
 
 impl<'a> Arrays<'a> {
-    fn new(archive: &'a Archive, prefix: &str) -> Self {
-        let below = |(name, array): (&'a String, &'a NamedArray)| Some((name.strip_prefix(prefix)?, array));
+    fn new(archive: &'a Archive, names: Names, prefix: &str) -> Self {
+        let of_experts = match names {
+            Names::EfficientNet(Naming::TensorFlow) => experts::renumbered(archive.arrays.keys(), prefix),
+            _ => BTreeMap::new(),
+        };
+        let below = |(source, array): (&'a String, &'a NamedArray)| {
+            let name = match of_experts.get(source.as_str()) {
+                Some(name) => Cow::Owned(name.clone()),
+                None => Cow::Borrowed(source.strip_prefix(prefix)?),
+            };
+            Some((name, (source.as_str(), array)))
+        };
         Arrays { by_name: archive.arrays.iter().filter_map(below).collect() }
+    }
+
+    fn dims(&self, name: &str) -> Option<&'a [usize]> {
+        self.by_name.get(name).map(|(_, array)| array.dims.as_slice())
     }
 
     fn classes(&self, names: Names) -> Option<usize> {
         let Names::EfficientNet(naming) = names else {
-            return self.by_name.get(DETECTOR_CLASSES)?.dims.first().copied();
+            return self.dims(DETECTOR_CLASSES)?.first().copied();
         };
         let map = weight_map(&NetworkSpec::b0(), 0, naming);
         let mut classifier = map.iter().filter(|weight| weight.section == Section::Classifier);
         classifier.find_map(|weight| {
-            let dims = &self.by_name.get(weight.file_name.as_str())?.dims;
+            let dims = self.dims(&weight.file_name)?;
             let outputs = if weight.layout == Layout::InOut { dims.last() } else { dims.first() };
             outputs.copied()
         })
     }
 
     fn fits(&self, weight: &MappedWeight) -> bool {
-        let array = self.by_name.get(weight.file_name.as_str());
-        array.is_some_and(|array| array.dims == weight.layout.dims_in_file(&weight.dims))
+        self.dims(&weight.file_name).is_some_and(|dims| dims == weight.layout.dims_in_file(&weight.dims))
     }
 
     /// Fitting parameters, less those that do not fit and arrays that are left over.

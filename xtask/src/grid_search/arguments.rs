@@ -117,7 +117,8 @@ pub(crate) struct Arguments {
     /// Training setting `key=value` of every trial, as of `effyolo train --set`
     #[arg(long)]
     pub(super) set: Vec<String>,
-    /// The effyolo binary; the one beside this one or in target/release, unless given
+    /// The effyolo binary; unless given, that of target/release, built if it is missing, and never a debug build (an xtask
+    /// built in release mode takes the one beside it)
     #[arg(long)]
     pub(super) worker: Option<PathBuf>,
     /// Seconds after which a trial is ended and counts as broken

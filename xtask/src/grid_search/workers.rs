@@ -199,22 +199,24 @@ fn read_accuracy(result: &Path, task: Task) -> Result<f64> {
     accuracy.with_context(|| format!("{key}: expected a number in 0 ..= 1, got {got}"))
 }
 
-/// The given binary, or the effyolo beside this one, or that of target/release, which is built if it is missing.
+/// The given binary; else, of an xtask built in release mode, the effyolo beside it; else that of target/release, which is
+/// built if it is missing. Trials train for hours: what was built to be debugged is no worker unless it is asked for.
 pub(super) fn find_binary(given: Option<&Path>) -> Result<PathBuf> {
     if let Some(path) = given {
         return std::fs::canonicalize(path).with_context(|| format!("--worker {}", path.display()));
     }
     let name = format!("effyolo{}", std::env::consts::EXE_SUFFIX);
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the project's folder");
     let release = root.join("target").join("release").join(&name);
-    let beside = std::env::current_exe().ok().map(|own| own.with_file_name(&name));
+    let own = std::env::current_exe().ok().filter(|_| !cfg!(debug_assertions));
+    let beside = own.map(|own| own.with_file_name(&name));
     if let Some(found) = beside.into_iter().chain([release.clone()]).find(|path| path.is_file()) {
         return Ok(found);
     }
     eprintln!("there is no effyolo binary yet; building it once: cargo build --release --package effyolo");
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     let status =
-        Command::new(cargo).args(["build", "--release", "--package", "effyolo"]).current_dir(&root).status();
+        Command::new(cargo).args(["build", "--release", "--package", "effyolo"]).current_dir(root).status();
     let built = status.is_ok_and(|status| status.success()) && release.is_file();
     ensure!(built, "effyolo could not be built; build it, or name a binary by --worker FILE");
     Ok(release)

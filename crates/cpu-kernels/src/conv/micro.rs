@@ -3,6 +3,8 @@
 //! Both broadcast one value of a map row against [`MicroKernels::width`] packed values: [`Product`] sums over taps and
 //! channels (forward and backward data), [`Outer`] sums over positions (backward weight).
 
+#[cfg(target_arch = "aarch64")]
+use std::arch::aarch64::float32x4_t;
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{__m256, __m512};
 use std::hint::black_box;
@@ -256,6 +258,11 @@ static PORTABLE: MicroKernels = micro_kernels!(Four, [1 2 4; 6], [1 2 3 4 5 6]);
 static AVX2: MicroKernels = micro_kernels!(__m256, [1 2 4; 6], [1 2 3 4 5 6], "avx2,fma");
 #[cfg(target_arch = "x86_64")]
 static AVX512: MicroKernels = micro_kernels!(__m512, [1 2 4 8; 12], [1 2 3 4 5 6 7 8 9 10 11 12], "avx512f");
+/// 24 sums and two vectors of weights leave 6 of 32 registers for the values of rows. A multiply-add takes four cycles in
+/// two to four units, so that 8 to 16 sums have to be under way; 24 products take 13 loads, fewer than a CPU does meanwhile.
+/// Eight columns a panel need no padding, for networks have multiples of 8 channels.
+#[cfg(target_arch = "aarch64")]
+static NEON: MicroKernels = micro_kernels!(float32x4_t, [1 2 4 8; 12], [1 2 3 4 5 6 7 8 9 10 11 12], "neon");
 /// The panels of AVX-512 on every CPU.
 #[cfg(test)]
 pub(super) static WIDE: MicroKernels = micro_kernels!(Lanes<16, false>, [1; 3], [1 2 3]);
@@ -290,6 +297,8 @@ pub(super) fn pair_kernels(isa: Isa) -> &'static MicroKernels {
 /// The micro-kernels of an instruction set. To run them is safe as far as the instruction set goes.
 pub(super) fn micro_kernels(isa: Isa) -> &'static MicroKernels {
     match isa.kind() {
+        #[cfg(target_arch = "aarch64")]
+        IsaKind::Neon => &NEON,
         #[cfg(target_arch = "x86_64")]
         IsaKind::Avx2 => &AVX2,
         #[cfg(target_arch = "x86_64")]
