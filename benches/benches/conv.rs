@@ -42,7 +42,7 @@ impl Case {
         Case {
             shape,
             window,
-            bf16: bf16::Weight::new(isa, &weight, outputs, inputs, kernel),
+            bf16: bf16::Weight::new(isa, &weight, [outputs, inputs, kernel]),
             rounded: [rounded(&x), rounded(&weight)],
             x,
             dy: wave(window.out_positions() * outputs, 2.0, 1.0),

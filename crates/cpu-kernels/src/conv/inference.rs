@@ -21,21 +21,16 @@ impl InferenceWeight {
         isa: Isa,
         precision: Precision,
         weight_oihw: &[f32],
-        [out_channels, in_channels, kernel]: [usize; 3],
+        sizes: [usize; 3],
         stride: usize,
     ) -> Self {
         match precision {
-            Precision::F32 => InferenceWeight::F32(PackedWeight::new(
-                isa,
-                weight_oihw,
-                out_channels,
-                in_channels,
-                kernel,
-                stride,
-            )),
-            Precision::Bf16 => {
-                InferenceWeight::Bf16(bf16::Weight::new(isa, weight_oihw, out_channels, in_channels, kernel))
+            Precision::F32 => {
+                let [out_channels, in_channels, kernel] = sizes;
+                let weight = PackedWeight::new(isa, weight_oihw, out_channels, in_channels, kernel, stride);
+                InferenceWeight::F32(weight)
             }
+            Precision::Bf16 => InferenceWeight::Bf16(bf16::Weight::new(isa, weight_oihw, sizes)),
         }
     }
 

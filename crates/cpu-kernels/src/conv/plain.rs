@@ -12,22 +12,15 @@ pub(super) enum PlainWeight {
 
 impl PlainWeight {
     /// Packs a weight `[O, I, k, k]`.
-    pub(super) fn new(
-        isa: Isa,
-        precision: Precision,
-        weight_oihw: &[f32],
-        [out_channels, in_channels, kernel]: [usize; 3],
-    ) -> Self {
+    pub(super) fn new(isa: Isa, precision: Precision, weight_oihw: &[f32], sizes: [usize; 3]) -> Self {
         match precision {
             Precision::F32 => {
-                let kernels = micro::micro_kernels(isa);
+                let (kernels, [out_channels, in_channels, kernel]) = (micro::micro_kernels(isa), sizes);
                 let weight =
                     direct::Weight::new(kernels, isa, weight_oihw, out_channels, in_channels, kernel);
                 PlainWeight::F32(weight)
             }
-            Precision::Bf16 => {
-                PlainWeight::Bf16(bf16::Weight::new(isa, weight_oihw, out_channels, in_channels, kernel))
-            }
+            Precision::Bf16 => PlainWeight::Bf16(bf16::Weight::new(isa, weight_oihw, sizes)),
         }
     }
 

@@ -41,10 +41,7 @@ pub(super) fn near(
     assert_eq!(sizes, weight.sizes(), "output channels, input channels, kernel");
     assert_eq!([x.positions(), y.positions()], [window.in_positions(), window.out_positions()], "positions");
 
-    let gate = fused.gate.map(|factors| {
-        assert!(window.is_pointwise(), "only a pointwise convolution takes a gate");
-        Gate { isa, factors, area: window.out_height * window.out_width }
-    });
+    let gate = Gate::of(isa, fused, window);
     let task = Task { isa, x, gate, weight, fused: Fused { gate: None, ..*fused } };
     if window.is_pointwise() && x.positions() * weight.pairs.sizes()[1] > near_pairs {
         task.by_rows(near_pairs, y);

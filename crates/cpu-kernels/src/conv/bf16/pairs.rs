@@ -74,8 +74,7 @@ thread_local! {
 pub(in crate::conv) fn with_pairs(positions: usize, channels: usize, work: impl FnOnce(MapMut)) {
     scratch::with(&PAIRS, |buffer: &mut Vec<f32>| {
         let channels = count(channels);
-        buffer.resize(buffer.len().max(positions * channels), 0.0);
-        work(MapMut::dense(&mut buffer[..positions * channels], channels));
+        work(MapMut::dense(scratch::at_least(buffer, positions * channels), channels));
     });
 }
 

@@ -16,21 +16,15 @@ pub struct Weight {
 }
 
 impl Weight {
-    /// Packs a weight `[O, I, k, k]` for an instruction set.
+    /// Packs a weight `[O, I, k, k]` for an instruction set; sizes are `[O, I, k]`.
     ///
     /// # Panics
     /// When the length is not `O * I * k * k` or `k` is above [`MAX_KERNEL`](crate::conv::MAX_KERNEL).
-    pub fn new(
-        isa: Isa,
-        weight_oihw: &[f32],
-        out_channels: usize,
-        in_channels: usize,
-        kernel: usize,
-    ) -> Self {
-        Weight::for_kernels(pair_kernels(isa), isa, weight_oihw, [out_channels, in_channels, kernel])
+    pub fn new(isa: Isa, weight_oihw: &[f32], sizes: [usize; 3]) -> Self {
+        Weight::for_kernels(pair_kernels(isa), isa, weight_oihw, sizes)
     }
 
-    /// [`Weight::new`] for certain micro-kernels; sizes are `[O, I, k]`.
+    /// [`Weight::new`] for certain micro-kernels.
     pub(super) fn for_kernels(
         kernels: &'static MicroKernels,
         isa: Isa,

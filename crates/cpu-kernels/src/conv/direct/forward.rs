@@ -25,10 +25,7 @@ pub(in crate::conv) fn forward(
     );
     assert_eq!([x.positions(), y.positions()], [window.in_positions(), window.out_positions()], "positions");
 
-    let gate = fused.gate.map(|factors| {
-        assert!(window.is_pointwise(), "only a pointwise convolution takes a gate");
-        Gate { isa, factors, area: window.out_height * window.out_width }
-    });
+    let gate = Gate::of(isa, fused, window);
     let product = product(x, gate, weight, fused);
     let grids = Grid::forward(window, x);
     let cut = Cut::new(y.positions(), weight.kernels, &weight.panels);

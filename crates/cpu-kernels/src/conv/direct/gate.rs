@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
+use crate::conv::Fused;
 use crate::vector::{Kernel, Level, PerVector, Vector, over_channels, run_kernel};
-use crate::{Isa, MapRef};
+use crate::{Isa, MapRef, Window, scratch};
 
 /// Factors that the input of a pointwise convolution is multiplied by.
 #[derive(Debug, Clone, Copy)]
@@ -15,7 +16,17 @@ pub(in crate::conv) struct Gate<'a> {
     pub(in crate::conv) area: usize,
 }
 
-impl Gate<'_> {
+impl<'a> Gate<'a> {
+    /// The gate of a convolution, if one is fused to it.
+    ///
+    /// # Panics
+    /// When the convolution is not pointwise.
+    pub(in crate::conv) fn of(isa: Isa, fused: &Fused<'a>, window: &Window) -> Option<Self> {
+        let factors = fused.gate?;
+        assert!(window.is_pointwise(), "only a pointwise convolution takes a gate");
+        Some(Gate { isa, factors, area: window.out_height * window.out_width })
+    }
+
     /// Multiplies channels of the rows of `x` at `positions` into `buffer`, one after the other.
     pub(super) fn scale_rows(
         &self,
@@ -25,9 +36,9 @@ impl Gate<'_> {
         buffer: &mut Vec<f32>,
     ) {
         assert_eq!(x.channels(), self.factors.channels(), "channels of the gate");
-        buffer.resize(buffer.len().max(positions.len() * channels.len()), 0.0);
+        let to = scratch::at_least(buffer, positions.len() * channels.len());
         // SAFETY: the kernel works on slices of equal lengths.
-        unsafe { run_kernel(self.isa, ScaleRows { gate: self, x, positions, channels, to: buffer }) };
+        unsafe { run_kernel(self.isa, ScaleRows { gate: self, x, positions, channels, to }) };
     }
 
     /// Multiplies packed weights, one row a channel, by the factors of these channels of the image of a position.

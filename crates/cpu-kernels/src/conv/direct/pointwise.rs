@@ -147,7 +147,7 @@ impl RowsTimesPanels<'_> {
         let Block { positions, channels, panels, .. } = block;
         let width = self.panels.width(panels.start);
         let values = channels.len() * width;
-        gated.resize(gated.len().max(panels.len() * values), 0.0);
+        let gated = scratch::at_least(gated, panels.len() * values);
         for (panel, to) in panels.clone().zip(gated.chunks_exact_mut(values)) {
             let from = self.panels.start(panel) * self.input.channels() + channels.start * width;
             gate.scale_weights(positions.start, channels, &self.weight[from..][..values], to);
