@@ -78,7 +78,7 @@ fn depthwise_conv2d(c: &mut Criterion) {
         depthwise::pack(&weight, channels, kernel, &mut packed);
         let (x_tensor, weight) =
             (tensor(&x, [1, side, side], channels), weight_tensor(&weight, channels, 1, kernel));
-        let epilogue = Epilogue { bias: None, activation: Activation::Identity };
+        let epilogue = Epilogue::NONE;
         let ours = |y: &mut [f32]| {
             let (x, y) = (MapRef::dense(&x, channels), &mut MapMut::dense(y, channels));
             depthwise::forward(isa, x, &packed, &window, &epilogue, y);

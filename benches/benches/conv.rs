@@ -11,10 +11,10 @@ use benches::settings::brief;
 use benches::shapes::{ConvShape, DENSE, window};
 use benches::values::{to_f64, wave};
 use cpu_kernels::conv::{
-    Fused, PackedTransposed, PackedWeight, backward_data, backward_weight, bf16, forward,
+    Fused, InferenceWeight, PackedTransposed, PackedWeight, backward_data, backward_weight, forward,
 };
 use cpu_kernels::reference::{activation as plain_activation, bf16 as plain_bf16, conv as plain};
-use cpu_kernels::{Activation, Isa, MapMut, MapRef, Window};
+use cpu_kernels::{Activation, Isa, MapMut, MapRef, Precision, Window};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use rayon::ThreadPool;
 
@@ -27,7 +27,7 @@ struct Case {
     dy: Vec<f32>,
     packed: PackedWeight,
     transposed: PackedTransposed,
-    bf16: bf16::Weight,
+    bf16: InferenceWeight,
     /// `x` and `weight` as bf16 has them.
     rounded: [Vec<f32>; 2],
 }
@@ -42,7 +42,7 @@ impl Case {
         Case {
             shape,
             window,
-            bf16: bf16::Weight::new(isa, &weight, [outputs, inputs, kernel]),
+            bf16: InferenceWeight::new(isa, Precision::Bf16, &weight, [outputs, inputs, kernel], stride),
             rounded: [rounded(&x), rounded(&weight)],
             x,
             dy: wave(window.out_positions() * outputs, 2.0, 1.0),
@@ -160,7 +160,8 @@ fn forwards(c: &mut Criterion) {
         run: |case, y| {
             let epilogue = Fused { activation: Activation::Silu, ..Fused::NONE };
             let mut y = MapMut::dense(y, case.shape.outputs);
-            bf16::forward(Isa::best(), case.x(), &case.bf16, &case.window, &epilogue, &mut y);
+            let x = MapRef::dense(&case.rounded[0], case.shape.inputs);
+            case.bf16.forward(Isa::best(), x, &case.window, &epilogue, &mut y);
         },
         ..pass
     };

@@ -10,8 +10,8 @@ use benches::check::assert_close;
 use benches::settings::brief;
 use benches::shapes::window;
 use benches::values::{to_f64, wave};
-use cpu_kernels::conv::depthwise_after::{self, DepthwiseAfter, Finish};
-use cpu_kernels::conv::{self, Fused, PackedWeight};
+use cpu_kernels::conv::depthwise_after::{self, DepthwiseAfter};
+use cpu_kernels::conv::{self, Finish, PackedWeight};
 use cpu_kernels::reference::{
     activation, conv as plain_conv, depthwise as plain_depthwise, pool as plain_pool,
 };
@@ -28,7 +28,7 @@ const BLOCKS: [(usize, usize, usize, usize, usize); 5] = [
 ];
 
 fn finish(bias: &[f32]) -> Finish {
-    Finish { bias: bias.to_vec(), activation: Activation::Silu }
+    Finish { bias: bias.to_vec(), activation: Activation::Silu, precision: Precision::F32 }
 }
 
 /// `silu(sum + bias)`.
@@ -67,9 +67,8 @@ fn conv_then_depthwise(c: &mut Criterion) {
         let packed = PackedWeight::new(isa, &conv_weight, channels, inputs, 1, 1);
         let mut taps = vec![0.0; depthwise_weight.len()];
         depthwise::pack(&depthwise_weight, channels, kernel, &mut taps);
-        let activation = Activation::Silu;
-        let fused = Fused { bias: Some(&conv_bias), activation, ..Fused::NONE };
-        let epilogue = depthwise::Epilogue { bias: Some(&depthwise_bias), activation };
+        let finishes = [finish(&conv_bias), finish(&depthwise_bias)];
+        let (fused, epilogue) = (finishes[0].fused(None, None), finishes[1].epilogue(0..channels));
         let mut whole = |y: &mut [f32], mean: &mut [f32]| {
             let (y, mean) = (&mut MapMut::dense(y, channels), &mut MapMut::dense(mean, channels));
             let between = &mut MapMut::dense(&mut between, channels);

@@ -86,7 +86,7 @@ fn forward(c: &mut Criterion) {
     let isa = Isa::best();
     for (name, activation) in [("identity", Activation::Identity), ("silu", Activation::Silu)] {
         let run = |layer: &Layer, y: &mut [f32]| {
-            let epilogue = depthwise::Epilogue { bias: None, activation };
+            let epilogue = depthwise::Epilogue { activation, ..depthwise::Epilogue::NONE };
             let mut y = MapMut::dense(y, layer.channels);
             depthwise::forward(isa, layer.x(), &layer.packed, &layer.window, &epilogue, &mut y);
         };

@@ -162,7 +162,7 @@ fn experts(c: &mut Criterion) {
         if shape.is_depthwise {
             depthwise::pack(one, shape.outputs, shape.kernel, &mut ordinary);
         }
-        let plain = depthwise::Epilogue { bias: None, activation: Fused::NONE.activation };
+        let plain = depthwise::Epilogue::NONE;
 
         let by_one = |y: &mut [f32]| {
             let mut y = MapMut::dense(y, shape.outputs);

@@ -46,7 +46,7 @@ impl Product {
             gate: gate.map(|gate| MapRef::dense(gate, inputs)),
             bias: Some(&self.bias),
             activation: self.activation,
-            residual: None,
+            ..Fused::NONE
         };
         let (x, y) = (MapRef::dense(x, inputs), &mut MapMut::dense(y, outputs));
         conv::forward(Isa::best(), x, &self.packed, &self.window(), &fused, y);

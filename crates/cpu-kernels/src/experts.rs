@@ -219,7 +219,8 @@ pub fn forward(
             Packed::Depthwise { kernels, .. } => with_mixed(isa, kernels, shares, |kernel| {
                 let plain = fused.gate.is_none() && fused.residual.is_none();
                 assert!(plain, "a depthwise convolution has neither gate nor residual");
-                let epilogue = Epilogue { bias: fused.bias, activation: fused.activation };
+                let epilogue =
+                    Epilogue { bias: fused.bias, activation: fused.activation, precision: fused.precision };
                 depthwise::forward(isa, x, kernel, &window, &epilogue, &mut y);
             }),
         }

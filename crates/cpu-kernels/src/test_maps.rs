@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use crate::{MapMut, MapRef};
+use crate::{MapMut, MapRef, reference};
 
 /// Value between rows.
 const GAP: f32 = -777.0;
@@ -66,6 +66,13 @@ impl TestMap {
 
     pub(crate) fn map_mut(&mut self) -> MapMut<'_> {
         MapMut::new(&mut self.data, self.positions, self.channels, self.stride)
+    }
+
+    /// Panics unless the values are those of `exact`, rounded to bf16, and the gaps are as they were.
+    #[track_caller]
+    pub(crate) fn assert_rounded(&self, exact: &TestMap, context: &str) {
+        let expected: Vec<f64> = exact.map().to_vec().into_iter().map(reference::bf16::round).collect();
+        self.assert_close(&expected, 0.0, &format!("{context}, rounded"));
     }
 
     /// The values, row after row, in f64.

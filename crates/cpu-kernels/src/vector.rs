@@ -12,6 +12,7 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use crate::isa::mul_add;
+use crate::precision::{BF16_BITS, nearest_bf16};
 use crate::{Isa, IsaKind};
 
 /// Some neighbouring values in a register.
@@ -84,6 +85,12 @@ pub(crate) trait Vector: Copy {
     /// # Safety
     /// The CPU has the instructions of this type.
     unsafe fn two_to_low_bits(self) -> Self;
+
+    /// The nearest bf16 values, of two the one whose last bit is 0. NaN stays NaN.
+    ///
+    /// # Safety
+    /// The CPU has the instructions of this type.
+    unsafe fn to_bf16(self) -> Self;
 }
 
 /// Asks for the cache line of an address, so that a later write need not wait for it. Any address will do: it is a hint.
@@ -180,6 +187,11 @@ impl<const N: usize, const FMA: bool> Vector for Lanes<N, FMA> {
     unsafe fn two_to_low_bits(self) -> Self {
         self.with(self, |a, _| f32::from_bits(a.to_bits().wrapping_add(127) << 23))
     }
+
+    #[inline(always)]
+    unsafe fn to_bf16(self) -> Self {
+        Lanes(self.0.map(nearest_bf16))
+    }
 }
 
 /// Several vectors that go through a long computation side by side: each step is done for all of them before the next,
@@ -272,16 +284,26 @@ impl<V: Vector, const N: usize> Vector for Several<V, N> {
         // SAFETY: as above.
         self.with(self, |a, _| unsafe { a.two_to_low_bits() })
     }
+
+    #[inline(always)]
+    unsafe fn to_bf16(self) -> Self {
+        // SAFETY: as above.
+        self.with(self, |a, _| unsafe { a.to_bf16() })
+    }
 }
 
-/// Implements [`Vector`] with one intrinsic a function; first the list of those of two vectors, then what makes a
-/// power of two.
+/// Implements [`Vector`] with one intrinsic a function; first the list of those of two vectors, then those of integers, and
+/// what takes the first vector where the second is NaN, else the second.
 #[cfg(target_arch = "x86_64")]
 macro_rules! vector {
     (
         $register:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $mul_add:ident,
         [$($two:ident = $intrinsic:ident),*],
-        [$to_integers:ident, $splat_integers:ident, $add_integers:ident, $shift:ident, $to_floats:ident]
+        [
+            $to_integers:ident, $splat_integers:ident, $add_integers:ident, $and_integers:ident, $left:ident, $right:ident,
+            $to_floats:ident
+        ],
+        $nan_or:ident
     ) => {
         impl Vector for $register {
             const LANES: usize = $lanes;
@@ -321,7 +343,19 @@ macro_rules! vector {
             #[inline(always)]
             unsafe fn two_to_low_bits(self) -> Self {
                 // SAFETY: as above.
-                unsafe { $to_floats($shift::<23>($add_integers($to_integers(self), $splat_integers(127)))) }
+                unsafe { $to_floats($left::<23>($add_integers($to_integers(self), $splat_integers(127)))) }
+            }
+
+            #[inline(always)]
+            unsafe fn to_bf16(self) -> Self {
+                // SAFETY: as above.
+                unsafe {
+                    let bits = $to_integers(self);
+                    let last = $and_integers($right::<16>(bits), $splat_integers(1));
+                    let half = $add_integers(last, $splat_integers(0x7fff));
+                    let upper = $splat_integers(BF16_BITS.cast_signed());
+                    $nan_or(self, $to_floats($and_integers($add_integers(bits, half), upper)))
+                }
             }
         }
     };
@@ -333,6 +367,27 @@ unsafe fn multiply_then_add(a: __m128, b: __m128, c: __m128) -> __m128 {
     // SAFETY: SSE is part of the architecture.
     unsafe { _mm_add_ps(_mm_mul_ps(a, b), c) }
 }
+/// `value`, or NaN where `from` is NaN.
+#[cfg(target_arch = "x86_64")]
+macro_rules! nan_or {
+    ($name:ident, $register:ty, $feature:literal, |$from:ident, $value:ident| $body:expr) => {
+        #[inline]
+        #[target_feature(enable = $feature)]
+        fn $name($from: $register, $value: $register) -> $register {
+            $body
+        }
+    };
+}
+#[cfg(target_arch = "x86_64")]
+nan_or!(nan_or_128, __m128, "sse2", |from, value| _mm_or_ps(_mm_cmpunord_ps(from, from), value));
+#[cfg(target_arch = "x86_64")]
+nan_or!(nan_or_256, __m256, "avx2", |from, value| {
+    _mm256_or_ps(_mm256_cmp_ps::<_CMP_UNORD_Q>(from, from), value)
+});
+#[cfg(target_arch = "x86_64")]
+nan_or!(nan_or_512, __m512, "avx512f", |from, value| {
+    _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_UNORD_Q>(from, from), value, from)
+});
 #[cfg(target_arch = "x86_64")]
 vector!(
     __m128,
@@ -349,7 +404,16 @@ vector!(
         max = _mm_max_ps,
         min = _mm_min_ps
     ],
-    [_mm_castps_si128, _mm_set1_epi32, _mm_add_epi32, _mm_slli_epi32, _mm_castsi128_ps]
+    [
+        _mm_castps_si128,
+        _mm_set1_epi32,
+        _mm_add_epi32,
+        _mm_and_si128,
+        _mm_slli_epi32,
+        _mm_srli_epi32,
+        _mm_castsi128_ps
+    ],
+    nan_or_128
 );
 #[cfg(target_arch = "x86_64")]
 vector!(
@@ -367,7 +431,16 @@ vector!(
         max = _mm256_max_ps,
         min = _mm256_min_ps
     ],
-    [_mm256_castps_si256, _mm256_set1_epi32, _mm256_add_epi32, _mm256_slli_epi32, _mm256_castsi256_ps]
+    [
+        _mm256_castps_si256,
+        _mm256_set1_epi32,
+        _mm256_add_epi32,
+        _mm256_and_si256,
+        _mm256_slli_epi32,
+        _mm256_srli_epi32,
+        _mm256_castsi256_ps
+    ],
+    nan_or_256
 );
 #[cfg(target_arch = "x86_64")]
 vector!(
@@ -385,7 +458,16 @@ vector!(
         max = _mm512_max_ps,
         min = _mm512_min_ps
     ],
-    [_mm512_castps_si512, _mm512_set1_epi32, _mm512_add_epi32, _mm512_slli_epi32, _mm512_castsi512_ps]
+    [
+        _mm512_castps_si512,
+        _mm512_set1_epi32,
+        _mm512_add_epi32,
+        _mm512_and_si512,
+        _mm512_slli_epi32,
+        _mm512_srli_epi32,
+        _mm512_castsi512_ps
+    ],
+    nan_or_512
 );
 
 /// The vectors of an instruction set: wide ones for most channels, narrow ones for what remains of a wide one. What

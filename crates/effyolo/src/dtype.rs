@@ -5,7 +5,8 @@ use net_cpu::{Isa, Precision};
 
 #[derive(clap::Args)]
 pub(crate) struct DtypeArgument {
-    /// What inputs and weights of dense convolutions are rounded to; sums are f32. Emulated where the CPU lacks AVX512_BF16.
+    /// What inputs and weights of dense convolutions are rounded to; sums are f32. Multiplied by AVX512_BF16 where the
+    /// CPU has it, else in f32.
     #[arg(long, value_enum, default_value_t = Dtype::F32)]
     dtype: Dtype,
 }
@@ -36,7 +37,13 @@ impl DtypeArgument {
     /// Says on standard error which kernels multiply, unless they are the usual ones.
     pub(crate) fn announce(&self) {
         if self.dtype == Dtype::Bf16 {
-            eprintln!("dtype bf16: {}", Precision::Bf16.kernel_name(Isa::best()));
+            let isa = Isa::best();
+            match isa.multiplies_bf16() {
+                true => eprintln!("dtype bf16: multiplied by {}", Precision::Bf16.kernel_name(isa)),
+                false => {
+                    eprintln!("dtype bf16: rounded to bf16, multiplied in f32: this CPU has no AVX512_BF16")
+                }
+            }
         }
     }
 }

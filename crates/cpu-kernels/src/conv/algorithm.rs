@@ -153,7 +153,7 @@ macro_rules! packed_kernel {
 }
 packed_kernel!(PackedWeight PackedTransposed);
 
-/// Dense convolution: `y = activation(conv(x * gate, weight) + bias) + residual`.
+/// Dense convolution: `y = round(activation(conv(x * gate, weight) + bias) + residual)`.
 ///
 /// `x` is `[B, H, W, I]`, `y` is `[B, H', W', O]`. The value of an output does not depend on the number of threads.
 ///

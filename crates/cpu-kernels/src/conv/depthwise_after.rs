@@ -7,13 +7,12 @@
 use std::cell::Cell;
 use std::ops::Range;
 
-use super::Fused;
-use super::direct;
 use super::plain::PlainWeight;
+use super::{Finish, direct};
 use crate::map::Arena;
 use crate::scratch;
 use crate::vector::{Kernel, Level, PerVector, Vector, over_channels, run_kernel};
-use crate::{Activation, Isa, MapMut, MapRef, Precision, Region, Window, depthwise, parallel};
+use crate::{Isa, MapMut, MapRef, Precision, Region, Window, depthwise, parallel};
 
 /// Values between the convolutions and ...
 const LINE_VALUES: usize = 24 * 1024;
@@ -32,15 +31,6 @@ const PARTS_A_THREAD: usize = 4;
 
 /// Sums that are computed side by side.
 const SUMS_AT_ONCE: usize = 4;
-
-/// Bias and activation of a convolution.
-#[derive(Debug, Clone)]
-pub struct Finish {
-    /// One value a channel.
-    pub bias: Vec<f32>,
-    /// Applied after the bias.
-    pub activation: Activation,
-}
 
 /// The weights of both convolutions.
 #[derive(Debug)]
@@ -240,8 +230,7 @@ impl Task<'_> {
         let image = image * in_height * in_width;
         let x = self.x.part(image + read.start * in_width..image + read.end * in_width);
         let weight = self.weight.conv.direct();
-        let finish = &self.weight.conv_finish;
-        let fused = Fused { bias: Some(&finish.bias), activation: finish.activation, ..Fused::NONE };
+        let fused = self.weight.conv_finish.fused(None, None);
         self.weight.conv.with_rows(self.isa, x, |x| {
             let product =
                 direct::product(x, None, weight, &fused).starting_at(weight.panels.start(panels.start));
@@ -268,8 +257,7 @@ impl Task<'_> {
         let DepthwiseAfter { depthwise, depthwise_finish: finish, .. } = self.weight;
         let Window { out_height: height, out_width: width, .. } = *self.second;
         let weight = MapRef::dense(depthwise, self.y.channels()).columns(columns.clone());
-        let epilogue =
-            depthwise::Epilogue { bias: Some(&finish.bias[columns.clone()]), activation: finish.activation };
+        let epilogue = finish.epilogue(columns.clone());
         let area = height * width;
         // SAFETY: passed on to the caller.
         unsafe {

@@ -1,8 +1,8 @@
 //! What a convolution does besides its sums.
 
-use crate::{Activation, MapRef};
+use crate::{Activation, MapRef, Precision};
 
-/// What happens around a convolution's sums: `y = activation(conv(x * gate) + bias) + residual`.
+/// What happens around a convolution's sums: `y = round(activation(conv(x * gate) + bias) + residual)`.
 #[derive(Debug, Clone, Copy)]
 pub struct Fused<'a> {
     /// Factors of the input, `[B, I]`, as squeeze and excitation has them; for pointwise convolutions.
@@ -13,12 +13,19 @@ pub struct Fused<'a> {
     pub activation: Activation,
     /// A map of the output's shape.
     pub residual: Option<MapRef<'a>>,
+    /// What the outputs are rounded to.
+    pub precision: Precision,
 }
 
 impl Fused<'_> {
-    /// Nothing is multiplied, added or applied.
-    pub const NONE: Fused<'static> =
-        Fused { gate: None, bias: None, activation: Activation::Identity, residual: None };
+    /// Nothing is multiplied, added, applied or rounded.
+    pub const NONE: Fused<'static> = Fused {
+        gate: None,
+        bias: None,
+        activation: Activation::Identity,
+        residual: None,
+        precision: Precision::F32,
+    };
 
     /// Asserts that all is of the sizes of the maps: `[batch, in channels]`, `[positions, out channels]`.
     pub(super) fn check(&self, input: [usize; 2], output: [usize; 2]) {

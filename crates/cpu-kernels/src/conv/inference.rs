@@ -1,15 +1,21 @@
 //! Convolution in the precision that inference asks for.
 
+use super::micro::pair_kernels;
 use super::{Fused, PackedWeight, bf16, forward};
 use crate::{Isa, MapMut, MapRef, Precision, Window};
 
-/// The weight of a convolution, packed for inference in either precision.
+/// The weight of a convolution, packed for inference in either precision. Where the CPU has no instruction for products of
+/// bf16 values, a weight that is rounded to bf16 is multiplied as others are.
 #[derive(Debug)]
-pub enum InferenceWeight {
+pub struct InferenceWeight(Form);
+
+/// How the values are multiplied.
+#[derive(Debug)]
+enum Form {
     /// For [`forward`](super::forward).
-    F32(PackedWeight),
+    Singles(PackedWeight),
     /// For [`bf16::forward`].
-    Bf16(bf16::Weight),
+    Pairs(bf16::Weight),
 }
 
 impl InferenceWeight {
@@ -24,24 +30,26 @@ impl InferenceWeight {
         sizes: [usize; 3],
         stride: usize,
     ) -> Self {
-        match precision {
-            Precision::F32 => {
-                let [out_channels, in_channels, kernel] = sizes;
-                let weight = PackedWeight::new(isa, weight_oihw, out_channels, in_channels, kernel, stride);
-                InferenceWeight::F32(weight)
+        InferenceWeight(match pair_kernels(isa) {
+            Some(kernels) if precision == Precision::Bf16 => {
+                Form::Pairs(bf16::Weight::new(kernels, isa, weight_oihw, sizes))
             }
-            Precision::Bf16 => InferenceWeight::Bf16(bf16::Weight::new(isa, weight_oihw, sizes)),
-        }
+            _ => {
+                let ([out_channels, in_channels, kernel], values) = (sizes, precision.round(weight_oihw));
+                let weight = PackedWeight::new(isa, &values, out_channels, in_channels, kernel, stride);
+                Form::Singles(weight)
+            }
+        })
     }
 
-    /// `y = activation(conv(x * gate, weight) + bias) + residual`.
+    /// `y = round(activation(conv(x * gate, weight) + bias) + residual)`.
     ///
     /// # Panics
     /// As [`forward`](super::forward).
     pub fn forward(&self, isa: Isa, x: MapRef, window: &Window, fused: &Fused, y: &mut MapMut) {
-        match self {
-            InferenceWeight::F32(weight) => forward(isa, x, weight, window, fused, y),
-            InferenceWeight::Bf16(weight) => bf16::forward(isa, x, weight, window, fused, y),
+        match &self.0 {
+            Form::Singles(weight) => forward(isa, x, weight, window, fused, y),
+            Form::Pairs(weight) => bf16::forward(isa, x, weight, window, fused, y),
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::activation::{Activation, activate_vector, for_constant};
 #[cfg(test)]
 use crate::vector::Lanes;
 use crate::vector::{Four, Several, Vector, prefetch_to_write, unroll};
-use crate::{Isa, IsaKind};
+use crate::{Isa, IsaKind, Precision};
 
 /// Values of the widest vector.
 const MAX_LANES: usize = 16;
@@ -53,7 +53,7 @@ impl Start {
     }
 }
 
-/// `out[m][n] = activation(start + sum over taps t and channels c of rows[t][m][c] * panel[t][c][n]) + residual[m][n]`.
+/// `out[m][n] = round(activation(start + sum over taps t and channels c of rows[t][m][c] * panel[t][c][n]) + residual[m][n])`.
 pub(super) struct Product<'a> {
     /// Addresses of input rows, `[taps][M]`.
     pub(super) rows: &'a [*const f32],
@@ -67,6 +67,8 @@ pub(super) struct Product<'a> {
     pub(super) activation: Activation,
     /// Addresses of `M` rows that are added last.
     pub(super) residual: Option<&'a [*const f32]>,
+    /// What the outputs are rounded to.
+    pub(super) precision: Precision,
     /// Addresses of the `M` output rows.
     pub(super) out: &'a [*mut f32],
     /// Columns that exist; the others of the panel are padding.
@@ -91,6 +93,8 @@ pub(super) struct Pointwise {
     pub(super) activation: Activation,
     /// First row that is added last, and the distance from row to row.
     pub(super) residual: Option<(*const f32, usize)>,
+    /// What the outputs are rounded to.
+    pub(super) precision: Precision,
     /// The first output row, and the distance from row to row.
     pub(super) out: (*mut f32, usize),
     /// Asks for the lines of the next block ahead: the outputs are in no near cache.
@@ -267,31 +271,21 @@ static NEON: MicroKernels = micro_kernels!(float32x4_t, [1 2 4 8; 12], [1 2 3 4 
 #[cfg(test)]
 pub(super) static WIDE: MicroKernels = micro_kernels!(Lanes<16, false>, [1; 3], [1 2 3]);
 
-static PORTABLE_PAIRS: MicroKernels = micro_kernels!(bf16::Emulated; Four, [1 2; 4], []);
-#[cfg(target_arch = "x86_64")]
-static AVX2_PAIRS: MicroKernels = micro_kernels!(bf16::Emulated; __m256, [1 2; 4], [], "avx2,fma");
-#[cfg(target_arch = "x86_64")]
-pub(super) static AVX512_PAIRS: MicroKernels =
-    micro_kernels!(bf16::Emulated; __m512, [1 2 4 8; 12], [], "avx512f");
+/// The micro-kernels that multiply pairs of bf16 values.
 #[cfg(target_arch = "x86_64")]
 static AVX512_BF16: MicroKernels =
     micro_kernels!(bf16::Native; __m512, [1 2 4 8; 12], [], "avx512f,avx512bf16");
 /// The panels of AVX-512 on every CPU.
 #[cfg(test)]
-pub(super) static WIDE_PAIRS: MicroKernels = micro_kernels!(bf16::Emulated; Lanes<16, false>, [1; 3], []);
+pub(super) static WIDE_PAIRS: MicroKernels = micro_kernels!(bf16::Stepwise; Lanes<16, false>, [1; 3], []);
 
-/// The micro-kernels that multiply pairs of bf16 values: with the CPU's own instruction where it has one, else emulated. To
-/// run them is safe as far as the instruction set goes.
-pub(super) fn pair_kernels(isa: Isa) -> &'static MicroKernels {
-    match isa.kind() {
-        #[cfg(target_arch = "x86_64")]
-        IsaKind::Avx2 => &AVX2_PAIRS,
-        #[cfg(target_arch = "x86_64")]
-        IsaKind::Avx512 if isa.multiplies_bf16() => &AVX512_BF16,
-        #[cfg(target_arch = "x86_64")]
-        IsaKind::Avx512 => &AVX512_PAIRS,
-        _ => &PORTABLE_PAIRS,
-    }
+/// The micro-kernels that multiply pairs of bf16 values, if the instruction set has an instruction for it. To run them is
+/// safe as far as the instruction set goes.
+pub(super) fn pair_kernels(isa: Isa) -> Option<&'static MicroKernels> {
+    #[cfg(target_arch = "x86_64")]
+    return isa.multiplies_bf16().then_some(&AVX512_BF16);
+    #[cfg(not(target_arch = "x86_64"))]
+    return isa.multiplies_bf16().then(|| unreachable!("no instruction set but AVX-512 does"));
 }
 
 /// The micro-kernels of an instruction set. To run them is safe as far as the instruction set goes.
@@ -320,7 +314,7 @@ unsafe fn product<S: Vector, D: Multiply<S>, const M: usize, const V: usize>(tas
             weight = weight.add(task.channels * V * S::LANES);
         }
         let residual = task.residual.map(|rows| move |m: usize| *rows.get_unchecked(m));
-        finish::<S, M, V>(sums, task.activation, residual, out, task.columns);
+        finish::<S, M, V>(sums, task.activation, residual, task.precision, out, task.columns);
     }
 }
 
@@ -345,7 +339,7 @@ unsafe fn pointwise<S: Vector, D: Multiply<S>, const M: usize, const V: usize>(t
                 let residual = task
                     .residual
                     .map(|(start, stride)| move |m: usize| start.add((block * M + m) * stride + first));
-                finish::<S, M, V>(sums, task.activation, residual, out, columns);
+                finish::<S, M, V>(sums, task.activation, residual, task.precision, out, columns);
             }
         }
     }
@@ -393,12 +387,13 @@ unsafe fn start<S: Vector, const M: usize, const V: usize>(
     }
 }
 
-/// `out = activation(sums) + residual`.
+/// `out = round(activation(sums) + residual)`.
 #[inline(always)]
 unsafe fn finish<S: Vector, const M: usize, const V: usize>(
     mut sums: [[S; V]; M],
     activation: Activation,
     residual: Option<impl Fn(usize) -> *const f32>,
+    precision: Precision,
     out: impl Fn(usize) -> *mut f32,
     columns: usize,
 ) {
@@ -420,6 +415,9 @@ unsafe fn finish<S: Vector, const M: usize, const V: usize>(
                 let row = load_columns::<S, V>(residual(m), columns);
                 unroll!(v < V, { sums[m][v] = sums[m][v].add(row[v]) });
             });
+        }
+        if precision == Precision::Bf16 {
+            unroll!(m < M, { unroll!(v < V, { sums[m][v] = sums[m][v].to_bf16() }) });
         }
         // The test is outside the loop over rows, so that the sums need not leave their registers first.
         if columns == V * S::LANES {

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::algorithm::Packed;
-use super::depthwise_after::{Cut, DepthwiseAfter, Finish};
+use super::depthwise_after::{Cut, DepthwiseAfter};
 use super::micro::{MicroKernels, WIDE, micro_kernels};
 use super::*;
 use crate::test_maps::{TestMap, assert_close, to_f64, values};
@@ -185,6 +185,7 @@ fn check_forward(case: &Case, extras: Extras) {
         bias: bias_given.then_some(&bias[..]),
         activation,
         residual: residual_given.then(|| residual.map()),
+        precision: Precision::F32,
     };
     for (isa, kernels) in all_kernels() {
         for algorithm in case.algorithms() {
@@ -198,9 +199,15 @@ fn check_forward(case: &Case, extras: Extras) {
             };
             let packed = PackedWeight(packed);
             let mut y = TestMap::new(&vec![f32::NAN; expected.len()], outputs, gaps[1]);
-            in_pool(threads, || forward(isa, x.map(), &packed, &window, &fused, &mut y.map_mut()));
+            let run = |fused: &Fused, y: &mut TestMap| {
+                in_pool(threads, || forward(isa, x.map(), &packed, &window, fused, &mut y.map_mut()));
+            };
+            run(&fused, &mut y);
             let context = format!("{algorithm:?} on {}", isa.name());
             y.assert_close(&expected, algorithm.tolerance(magnitude), &context);
+            let mut in_bf16 = y.clone();
+            run(&Fused { precision: Precision::Bf16, ..fused }, &mut in_bf16);
+            in_bf16.assert_rounded(&y, &context);
         }
     }
 }
@@ -301,20 +308,17 @@ proptest! {
             pad_top,
             pad_left,
         };
-        let (x, weight) = (case.x(), case.weight());
+        // A convolution before has rounded the input.
+        let (x, weight) = (precision.round(&case.x()).into_owned(), case.weight());
         let depthwise = values(channels * kernel * kernel, 1.0, seed ^ 4);
         let bias = values(channels, 1.0, seed ^ 8);
-        let finish = || Finish { bias: bias.clone(), activation };
+        let finish = |precision| Finish { bias: bias.clone(), activation, precision };
         let act = |mut y: Vec<f64>| {
             y.chunks_exact_mut(channels).for_each(|row| add(row, &bias));
             y.iter_mut().for_each(|y| *y = reference::activation::activate(activation, *y));
             y
         };
-        let multiplied = |values: &[f32]| match precision {
-            Precision::F32 => to_f64(values),
-            Precision::Bf16 => to_f64(&bf16::tests::rounded(values)),
-        };
-        let between = act(reference::conv::forward(&multiplied(&x), &multiplied(&weight), &first, case.channels()));
+        let between = act(reference::conv::forward(&to_f64(&x), &to_f64(&precision.round(&weight)), &first, case.channels()));
         let expected = act(reference::depthwise::forward(&between, &to_f64(&depthwise), channels, &second));
         let area = second.out_height * second.out_width;
         let mean = |image: &[f64]| -> Vec<f64> {
@@ -327,23 +331,31 @@ proptest! {
         let x = TestMap::new(&x, inputs, gaps[0]);
         for &isa in Isa::available() {
             let sizes = [channels, inputs, first.kernel];
-            let packed =
-                DepthwiseAfter::new(isa, precision, &weight, sizes, finish(), &depthwise, kernel, finish());
+            let packed = |result| {
+                let finish = [Precision::F32, result].map(finish);
+                let [conv, next] = finish;
+                DepthwiseAfter::new(isa, precision, &weight, sizes, conv, &depthwise, kernel, next)
+            };
+            let [packed, rounding] = [Precision::F32, Precision::Bf16].map(packed);
             let empty = |len: usize, gap| TestMap::new(&vec![f32::NAN; len], channels, gap);
             let cuts = [None, Some(Cut { rows, band: rows * bands, panels })];
             for cut in cuts {
                 let (mut y, mut pooled) = (empty(expected.len(), gaps[1]), empty(means.len(), gaps[0]));
-                let (mut y_map, mut pooled_map) = (y.map_mut(), pooled.map_mut());
-                let (windows, pooled_map) = ([&first, &second], Some(&mut pooled_map));
-                in_pool(threads, || match cut {
-                    None => depthwise_after::forward(isa, x.map(), &packed, windows, &mut y_map, pooled_map),
-                    Some(cut) => {
-                        depthwise_after::in_cut(isa, x.map(), &packed, windows, cut, &mut y_map, pooled_map)
-                    }
-                });
+                let mut in_bf16 = y.clone();
+                let run = |packed, y: &mut TestMap, pooled: Option<&mut TestMap>| {
+                    let (windows, mut pooled) = ([&first, &second], pooled.map(TestMap::map_mut));
+                    let (x, mut y, pooled) = (x.map(), y.map_mut(), pooled.as_mut());
+                    in_pool(threads, || match cut {
+                        None => depthwise_after::forward(isa, x, packed, windows, &mut y, pooled),
+                        Some(cut) => depthwise_after::in_cut(isa, x, packed, windows, cut, &mut y, pooled),
+                    });
+                };
+                run(&packed, &mut y, Some(&mut pooled));
                 let context = format!("{}, {cut:?} on {}", precision.name(), isa.name());
                 y.assert_close(&expected, tolerance, &context);
                 pooled.assert_close(&means, tolerance, &context);
+                run(&rounding, &mut in_bf16, None);
+                in_bf16.assert_rounded(&y, &context);
             }
         }
     }

@@ -9,7 +9,7 @@ use crate::vector::{
     Kernel, Level, PerVector, Several, Vector, over_channels, over_vectors, prefetch_to_write, run_kernel,
     unroll,
 };
-use crate::{Activation, Isa, MapMut, MapRef, parallel};
+use crate::{Activation, Isa, MapMut, MapRef, Precision, parallel};
 
 /// Values of a cache line.
 const LINE_VALUES: usize = 16;
@@ -38,6 +38,8 @@ pub(super) struct Correlation<'a> {
     pub(super) start: Start<'a>,
     /// Applied to the sums.
     pub(super) activation: Activation,
+    /// What the outputs are rounded to.
+    pub(super) precision: Precision,
 }
 
 /// Runs correlations that write different positions of `y`.
@@ -143,7 +145,7 @@ impl<const TAPS: usize, const STRIDE: usize> Kernel for Tiled<'_, TAPS, STRIDE> 
                 // SAFETY: the caller's promise: the outputs of the band are ours.
                 unsafe {
                     let rest = over_vectors::<L>(band.channels.clone(), &mut outputs);
-                    outputs.activate::<L>(band.channels.start..rest.start);
+                    outputs.finish::<L>(band.channels.start..rest.start);
                     for channel in rest {
                         for column in columns.clone() {
                             Output { correlation, image: band.image, row, column, y }
@@ -204,18 +206,27 @@ impl<const TAPS: usize, const STRIDE: usize> Outputs<'_, TAPS, STRIDE> {
         }
     }
 
-    /// Applies the activation to channels that vectors cover. It has a loop of its own, because it needs all registers.
+    /// Applies the activation to channels that vectors cover, and rounds them. It has a loop of its own, because it needs all
+    /// registers.
     ///
     /// # Safety
     /// As [`over_vectors`], and the outputs are ours.
     #[inline(always)]
-    unsafe fn activate<L: Level>(&self, channels: Range<usize>) {
+    unsafe fn finish<L: Level>(&self, channels: Range<usize>) {
         let Outputs { correlation, tile, y } = self;
-        for_constant!(correlation.activation, A => if A != Activation::Identity {
-            let step = correlation.grid.horizontal.step * y.stride();
-            let first = y.as_mut_ptr().wrapping_add(tile.output * y.stride());
-            // SAFETY: the caller's promise.
-            unsafe { over_vectors::<L>(channels, &mut Activated { activation: A, first, step, count: tile.count }) };
+        let step = correlation.grid.horizontal.step * y.stride();
+        let first = y.as_mut_ptr().wrapping_add(tile.output * y.stride());
+        // SAFETY: the caller's promise.
+        for_constant!(correlation.activation, A => unsafe {
+            match correlation.precision {
+                Precision::F32 if A == Activation::Identity => {}
+                Precision::F32 => {
+                    over_vectors::<L>(channels, &mut Finished::<false> { activation: A, first, step, count: tile.count });
+                }
+                Precision::Bf16 => {
+                    over_vectors::<L>(channels, &mut Finished::<true> { activation: A, first, step, count: tile.count });
+                }
+            }
         });
     }
 
@@ -242,8 +253,8 @@ impl<const TAPS: usize, const STRIDE: usize> Outputs<'_, TAPS, STRIDE> {
     }
 }
 
-/// Neighbouring outputs to which the activation is applied.
-struct Activated {
+/// Neighbouring outputs to which the activation is applied, and that are rounded to bf16 if `ROUND`.
+struct Finished<const ROUND: bool> {
     activation: Activation,
     /// The first output.
     first: *mut f32,
@@ -255,7 +266,7 @@ struct Activated {
 /// Outputs that go through the activation side by side.
 const ACTIVATED: usize = 4;
 
-impl PerVector for Activated {
+impl<const ROUND: bool> PerVector for Finished<ROUND> {
     #[inline(always)]
     unsafe fn at<V: Vector>(&mut self, channel: usize) {
         for start in (0..self.count).step_by(ACTIVATED) {
@@ -266,7 +277,8 @@ impl PerVector for Activated {
             // SAFETY: the outputs exist and are ours by the caller's promise.
             unsafe {
                 let values = Several::<V, ACTIVATED>(std::array::from_fn(|index| V::load(output(index))));
-                let Several(values) = activate_vector(self.activation, values);
+                let values = activate_vector(self.activation, values);
+                let Several(values) = if ROUND { values.to_bf16() } else { values };
                 for (index, value) in values.into_iter().enumerate() {
                     value.store(output(index));
                 }
@@ -314,7 +326,11 @@ impl PerVector for Output<'_> {
                 let factor = V::load(weight.as_ptr().add(tap * weight.stride() + channel));
                 sum = V::load(x.as_ptr().add(input * x.stride() + channel)).mul_add(factor, sum);
             });
-            activate_vector(self.correlation.activation, sum).store(y);
+            let value = activate_vector(self.correlation.activation, sum);
+            match self.correlation.precision {
+                Precision::F32 => value.store(y),
+                Precision::Bf16 => value.to_bf16().store(y),
+            }
         }
     }
 }

@@ -15,7 +15,7 @@ use correlation::{Correlation, Start};
 use grid::{Axis, Grid};
 pub use weight_gradient::backward_weight;
 
-use crate::{Activation, Isa, MapMut, MapRef, Window};
+use crate::{Activation, Isa, MapMut, MapRef, Precision, Window};
 
 /// Reorders a weight from `[C, 1, kernel, kernel]` to `[kernel * kernel][C]`, tap after tap.
 ///
@@ -32,26 +32,32 @@ pub fn pack(weight: &[f32], channels: usize, kernel: usize, packed: &mut [f32]) 
     }
 }
 
-/// What is applied to the sums: `activation(sum + bias)`.
+/// What is applied to the sums: `round(activation(sum + bias))`.
 #[derive(Debug, Clone, Copy)]
 pub struct Epilogue<'a> {
     /// One value a channel.
     pub bias: Option<&'a [f32]>,
-    /// Applied last.
+    /// Applied after the bias.
     pub activation: Activation,
+    /// What the outputs are rounded to.
+    pub precision: Precision,
 }
 
-/// `y[b, i, j, c] = activation(bias[c] + sum over (u, v) of x[b, i * stride + u - pad_top, j * stride + v - pad_left, c] *
-/// packed[u, v, c])`, where inputs outside the map count as zero.
+impl Epilogue<'_> {
+    /// Nothing is added, applied or rounded.
+    pub const NONE: Epilogue<'static> =
+        Epilogue { bias: None, activation: Activation::Identity, precision: Precision::F32 };
+}
+
+/// `y[b, i, j, c] = round(activation(bias[c] + sum over (u, v) of x[b, i * stride + u - pad_top, j * stride + v - pad_left, c] *
+/// packed[u, v, c]))`, where inputs outside the map count as zero.
 ///
 /// `x` has `window.in_positions()` rows, `y` `window.out_positions()`; `packed` is from [`pack`].
 ///
 /// # Panics
 /// When a shape differs.
 pub fn forward(isa: Isa, x: MapRef, packed: &[f32], window: &Window, epilogue: &Epilogue, y: &mut MapMut) {
-    let start = epilogue.bias.map_or(Start::Zero, Start::Bias);
-    let weight = taps(packed, x.channels());
-    let correlation = Correlation { grid: grid(window), x, weight, start, activation: epilogue.activation };
+    let correlation = correlation(grid(window), x, taps(packed, x.channels()), epilogue);
     correlation::run(isa, &[correlation], y);
 }
 
@@ -75,10 +81,19 @@ pub(crate) unsafe fn forward_rows(
     grid.vertical.output = rows.len();
     grid.vertical.origin += (rows.start * window.stride) as isize - first_row as isize;
     grid.vertical.first = rows.start;
-    let start = epilogue.bias.map_or(Start::Zero, Start::Bias);
-    let correlation = Correlation { grid, x, weight, start, activation: epilogue.activation };
     // SAFETY: passed on to the caller.
-    unsafe { correlation.run_alone(isa, y) };
+    unsafe { correlation(grid, x, weight, epilogue).run_alone(isa, y) };
+}
+
+/// The correlation of the forward pass.
+fn correlation<'a>(
+    grid: Grid,
+    x: MapRef<'a>,
+    weight: MapRef<'a>,
+    epilogue: &Epilogue<'a>,
+) -> Correlation<'a> {
+    let &Epilogue { bias, activation, precision } = epilogue;
+    Correlation { grid, x, weight, start: bias.map_or(Start::Zero, Start::Bias), activation, precision }
 }
 
 /// A packed weight as a map with a position a tap.
@@ -135,6 +150,7 @@ pub fn backward_data(
         weight,
         start,
         activation: Activation::Identity,
+        precision: Precision::F32,
     };
     let correlations: Vec<_> =
         pairs().zip(weights.iter().map(|weight| taps(weight, channels))).map(correlation).collect();

@@ -50,9 +50,16 @@ proptest! {
         let expected: Vec<_> = biased.map(|sum| activate(activation, sum)).collect();
         for &isa in Isa::available() {
             let mut y = TestMap::random(window.out_positions(), channels, y_gap, 9.0, seed);
-            let epilogue = Epilogue { bias, activation };
-            forward(isa, x.map(), &packed(&weight, channels, &window), &window, &epilogue, &mut y.map_mut());
+            let packed = packed(&weight, channels, &window);
+            let run = |precision, y: &mut TestMap| {
+                let epilogue = Epilogue { bias, activation, precision };
+                forward(isa, x.map(), &packed, &window, &epilogue, &mut y.map_mut());
+            };
+            run(Precision::F32, &mut y);
             y.assert_close(&expected, TOLERANCE, isa.name());
+            let mut in_bf16 = y.clone();
+            run(Precision::Bf16, &mut in_bf16);
+            in_bf16.assert_rounded(&y, isa.name());
         }
     }
 

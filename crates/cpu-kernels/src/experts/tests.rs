@@ -6,7 +6,7 @@ use super::*;
 use crate::reference::activation::activate;
 use crate::test_maps::{TestMap, assert_close, to_f64, values};
 use crate::test_windows::windows;
-use crate::{Activation, reference};
+use crate::{Activation, Precision, reference};
 
 /// Largest error of a sum, relative to the largest sum of its products' absolute values; by minimal filtering some bits
 /// are lost.
@@ -143,12 +143,19 @@ proptest! {
                 bias: Some(&bias),
                 activation,
                 residual: residual.as_ref().map(TestMap::map),
+                precision: Precision::F32,
             };
             let mut y = TestMap::random(window.out_positions(), outputs, case.gaps[1], 9.0, case.seed);
-            in_pool(case.threads, || {
-                forward(isa, x.map(), routing.map(), &experts, &window, &fused, &mut y.map_mut());
-            });
+            let run = |fused: &Fused, y: &mut TestMap| {
+                in_pool(case.threads, || {
+                    forward(isa, x.map(), routing.map(), &experts, &window, fused, &mut y.map_mut());
+                });
+            };
+            run(&fused, &mut y);
             y.assert_close(&expected, tolerance, isa.name());
+            let mut in_bf16 = y.clone();
+            run(&Fused { precision: Precision::Bf16, ..fused }, &mut in_bf16);
+            in_bf16.assert_rounded(&y, isa.name());
         }
     }
 

@@ -3,6 +3,7 @@
 use std::arch::aarch64::*;
 
 use super::Vector;
+use crate::precision::BF16_BITS;
 
 impl Vector for float32x4_t {
     const LANES: usize = 4;
@@ -74,6 +75,18 @@ impl Vector for float32x4_t {
         unsafe {
             let biased = vaddq_u32(vreinterpretq_u32_f32(self), vdupq_n_u32(127));
             vreinterpretq_f32_u32(vshlq_n_u32::<23>(biased))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn to_bf16(self) -> Self {
+        // SAFETY: as above.
+        unsafe {
+            let bits = vreinterpretq_u32_f32(self);
+            let last = vandq_u32(vshrq_n_u32::<16>(bits), vdupq_n_u32(1));
+            let to_nearest = vaddq_u32(bits, vaddq_u32(last, vdupq_n_u32(0x7fff)));
+            let upper = vreinterpretq_f32_u32(vandq_u32(to_nearest, vdupq_n_u32(BF16_BITS)));
+            vbslq_f32(vceqq_f32(self, self), upper, self)
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Every vector type computes what its lanes would alone.
 
 use super::*;
+use crate::reference;
 
 /// Pairs of ordinary, infinite and undefined values and of zeros of both signs.
 fn pairs() -> Vec<(f32, f32)> {
@@ -71,6 +72,11 @@ unsafe fn check_all<V: Vector>() {
         (-126..=127).map(|n| (f32::from_bits((n as u32 & 0x1ff) | 0x4b00_0000), n as f32)).collect();
     // SAFETY: as above.
     check::<V>("two_to_low_bits", &powers, |a, _| unsafe { a.two_to_low_bits() }, |_, n| n.exp2());
+    // Those of `pairs`, values in the middle between two bf16 values and beside it, and a NaN that rounding up would end.
+    let halves = [0x3f80_8000u32, 0x3f81_8000, 0xbf81_7fff, 0x8000_8001, 0x7f7f_ffff, 0x7fff_ffff];
+    let values: Vec<_> = pairs.into_iter().chain(halves.map(|bits| (f32::from_bits(bits), 0.0))).collect();
+    // SAFETY: as above.
+    check::<V>("to_bf16", &values, |a, _| unsafe { a.to_bf16() }, |a, _| reference::bf16::round(a) as f32);
 }
 
 #[test]

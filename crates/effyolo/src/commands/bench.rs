@@ -42,7 +42,7 @@ struct Report {
     runs: usize,
     train: bool,
     dtype: &'static str,
-    isa: String,
+    isa: &'static str,
     median_ms: f64,
     min_ms: f64,
     macs: u64,

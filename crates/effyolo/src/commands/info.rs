@@ -107,7 +107,10 @@ fn kernels(isa: Isa) -> Vec<Kernel> {
         },
         Kernel {
             operations: "dense convolution, linear with --dtype bf16",
-            family: Precision::Bf16.kernel_name(isa),
+            family: match isa.multiplies_bf16() {
+                true => format!("pairs of values, {}", Precision::Bf16.kernel_name(isa)),
+                false => "values rounded to bf16, multiplied as in f32".to_string(),
+            },
         },
         Kernel { operations: "depthwise convolution", family: format!("vectors of channels, {made} {name}") },
         Kernel {

@@ -47,7 +47,7 @@ struct Report {
     batch: usize,
     threads: usize,
     dtype: &'static str,
-    isa: String,
+    isa: &'static str,
     train: bool,
     runs: usize,
     total_ms: f64,

@@ -6,8 +6,8 @@ mod cond_conv;
 use crate::consumers::Consumers;
 use crate::{NetError, Weights};
 use cpu_kernels::activation::Activation;
-use cpu_kernels::conv::InferenceWeight;
-use cpu_kernels::conv::depthwise_after::{DepthwiseAfter, Finish};
+use cpu_kernels::conv::depthwise_after::DepthwiseAfter;
+use cpu_kernels::conv::{Finish, InferenceWeight};
 use cpu_kernels::experts::Experts;
 use cpu_kernels::{Isa, Precision, depthwise};
 use net_graph::{Conv, Graph, NodeId, Op};
@@ -30,12 +30,11 @@ pub(crate) enum Kind {
     Images {
         affine: Option<(Vec<f32>, Vec<f32>)>,
     },
-    /// `act(conv(x * gate) + bias) + residual`; inputs are `x`, the gate if it has one, the residual if any.
+    /// `round(act(conv(x * gate) + bias) + residual)`; inputs are `x`, the gate if it has one, the residual if any.
     Conv {
         conv: Conv,
         weight: InferenceWeight,
-        bias: Vec<f32>,
-        activation: Activation,
+        finish: Finish,
         gated: bool,
     },
     /// As [`Kind::Conv`], or [`Kind::Depthwise`] without gate and residual, with a kernel that every image mixes from
@@ -43,23 +42,21 @@ pub(crate) enum Kind {
     CondConv {
         conv: Conv,
         experts: Experts,
-        bias: Vec<f32>,
-        activation: Activation,
+        finish: Finish,
         gated: bool,
     },
-    /// `act(depthwise(act(conv(x) + bias)) + bias)`; nobody else reads the value of `between`, the convolution.
+    /// `round(act(depthwise(act(conv(x) + bias)) + bias))`; nobody else reads the value of `between`, the convolution.
     ConvDepthwise {
         conv: Conv,
         depthwise: Conv,
         between: NodeId,
         weight: Box<DepthwiseAfter>,
     },
-    /// `act(depthwise(x) + bias)`.
+    /// `round(act(depthwise(x) + bias))`.
     Depthwise {
         conv: Conv,
         weight: Vec<f32>,
-        bias: Vec<f32>,
-        activation: Activation,
+        finish: Finish,
     },
     /// `act(x * scale + shift)` by channel.
     ScaleShift {
@@ -194,10 +191,9 @@ impl Fuser<'_> {
     ) -> Result<Kind, NetError> {
         let channels = self.graph.node(id).channels;
         let in_channels = self.graph.node(inputs[0]).channels;
-        let (weight, Finish { bias, activation }) = self.folded(weight, bias, channels, result);
+        let (weight, mut finish) = self.folded(weight, bias, channels, result);
         if conv.groups == 1 {
             if let Some(next) = self.next(*result, |op| is_depthwise(op, channels)) {
-                let finish = Finish { bias, activation };
                 let sizes = [channels, in_channels, conv.kernel];
                 return Ok(self.conv_depthwise(conv, weight, sizes, finish, next, result, pooled));
             }
@@ -205,7 +201,8 @@ impl Fuser<'_> {
             self.take_residual(inputs, result);
             let sizes = [channels, in_channels, conv.kernel];
             let weight = InferenceWeight::new(self.isa, self.precision, &weight, sizes, conv.stride);
-            return Ok(Kind::Conv { conv, weight, bias, activation, gated });
+            finish.precision = self.precision_of(*result);
+            return Ok(Kind::Conv { conv, weight, finish, gated });
         }
         if conv.groups != in_channels || channels != in_channels {
             return Err(unsupported(
@@ -216,7 +213,8 @@ impl Fuser<'_> {
         }
         let mut packed = vec![0.0; weight.len()];
         depthwise::pack(&weight, channels, conv.kernel, &mut packed);
-        Ok(Kind::Depthwise { conv, weight: packed, bias, activation })
+        finish.precision = self.precision_of(*result);
+        Ok(Kind::Depthwise { conv, weight: packed, finish })
     }
 
     /// A convolution with the depthwise convolution `next` that alone reads it, and the mean of that.
@@ -238,7 +236,8 @@ impl Fuser<'_> {
         let next_weight = self.weights.values(*next_weight).into_owned();
         let next_bias = bias.map(|id| self.weights.values(id).into_owned());
         self.take(next, result);
-        let (next_weight, next_finish) = self.folded(next_weight, next_bias, sizes[0], result);
+        let (next_weight, mut next_finish) = self.folded(next_weight, next_bias, sizes[0], result);
+        next_finish.precision = self.precision_of(*result);
         let pool = |id: &&NodeId| self.graph.node(**id).op == Op::GlobalAvgPool;
         *pooled = self.consumers.of(*result).iter().find(pool).copied();
         pooled.iter().for_each(|pooled| self.fused[pooled.0] = true);
@@ -255,7 +254,7 @@ impl Fuser<'_> {
         Kind::ConvDepthwise { conv, depthwise: *depthwise, between, weight: Box::new(weight) }
     }
 
-    /// Weight, bias and activation of a convolution, with the batch norm that follows it folded into them.
+    /// Weight, bias and activation of a convolution, with the batch norm that follows it folded into them. Nothing is rounded.
     fn folded(
         &mut self,
         mut weight: Vec<f32>,
@@ -269,7 +268,32 @@ impl Fuser<'_> {
             fold(&mut weight, &mut bias, &scale, &shift);
             self.take(norm, result);
         }
-        (weight, Finish { bias, activation: self.take_activation(result) })
+        (weight, Finish { bias, activation: self.take_activation(result), precision: Precision::F32 })
+    }
+
+    /// What a convolution rounds its result to: the precision of the dense convolutions that read it, if any do.
+    fn precision_of(&self, result: NodeId) -> Precision {
+        if self.is_multiplied(result) { self.precision } else { Precision::F32 }
+    }
+
+    /// True if a dense convolution or a linear layer with one kernel reads the value, or what has copies of it or multiplies it
+    /// with a gate.
+    fn is_multiplied(&self, id: NodeId) -> bool {
+        self.consumers.of(id).iter().any(|reader| {
+            let node = self.graph.node(*reader);
+            match &node.op {
+                Op::Conv2d { conv, .. } => conv.groups == 1,
+                Op::Linear { .. } => true,
+                Op::Gate => node.inputs[0] == id && self.is_multiplied(*reader),
+                Op::MaxPool { .. }
+                | Op::Upsample { .. }
+                | Op::Concat
+                | Op::Slice { .. }
+                | Op::DropPath { .. }
+                | Op::Dropout { .. } => self.is_multiplied(*reader),
+                _ => false,
+            }
+        })
     }
 
     /// True if a pointwise convolution alone reads the gated value: it multiplies its input itself.

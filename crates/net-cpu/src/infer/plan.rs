@@ -6,8 +6,8 @@ use crate::memory::{self, Life};
 use crate::{Images, NetError};
 use cpu_kernels::conv::depthwise_after;
 use cpu_kernels::{
-    Arena, MapRef, Region, Window, activation, conv, convert, decode, depthwise, elementwise, gate, norm,
-    parallel, pool, upsample,
+    Arena, MapRef, Region, Window, activation, convert, decode, depthwise, elementwise, gate, norm, parallel,
+    pool, upsample,
 };
 use net_graph::{Conv, NodeId, Padding, Shape};
 use std::sync::Arc;
@@ -120,19 +120,15 @@ impl InferPlan {
         }
         let ([x, second, third], [mut y]) = self.arena.borrow(reads, [y_region]);
         match &step.kind {
-            Kind::Conv { conv, weight, bias, activation, gated } => {
+            Kind::Conv { conv, weight, finish, gated } => {
                 let residual = if *gated { third } else { second };
-                let fused = conv::Fused {
-                    gate: gated.then_some(second),
-                    bias: Some(bias),
-                    activation: *activation,
-                    residual: (step.inputs.len() > 1 + usize::from(*gated)).then_some(residual),
-                };
+                let residual = (step.inputs.len() > 1 + usize::from(*gated)).then_some(residual);
+                let fused = finish.fused(gated.then_some(second), residual);
                 weight.forward(isa, x, &window(*conv, x_shape, y_shape), &fused, &mut y);
             }
-            Kind::Depthwise { conv, weight, bias, activation } => {
-                let epilogue = depthwise::Epilogue { bias: Some(bias), activation: *activation };
-                depthwise::forward(isa, x, weight, &window(*conv, x_shape, y_shape), &epilogue, &mut y);
+            Kind::Depthwise { conv, weight, finish } => {
+                let window = window(*conv, x_shape, y_shape);
+                depthwise::forward(isa, x, weight, &window, &finish.epilogue(0..y.channels()), &mut y);
             }
             Kind::ScaleShift { scale, shift, activation } => {
                 norm::forward(isa, x, scale, shift, *activation, &mut y)

@@ -122,7 +122,7 @@ impl TrainPlan {
                     Packed::Experts { .. } => unreachable!("it has one kernel"),
                     Packed::Depthwise(packed) => {
                         depthwise::pack(params.values(weight), y_shape.channels, window.kernel, packed);
-                        let epilogue = depthwise::Epilogue { bias, activation: Activation::Identity };
+                        let epilogue = depthwise::Epilogue { bias, ..depthwise::Epilogue::NONE };
                         depthwise::forward(isa, x, packed, &window, &epilogue, &mut y);
                     }
                 }

@@ -21,7 +21,14 @@ const PARTS_A_THREAD: usize = 4;
 /// # Panics
 /// When the sizes of the maps, the weight, the window and what is fused do not fit, the weight was packed for another
 /// instruction set, or a gate is given to a convolution that is not pointwise.
-pub fn forward(isa: Isa, x: MapRef, weight: &Weight, window: &Window, fused: &Fused, y: &mut MapMut) {
+pub(in crate::conv) fn forward(
+    isa: Isa,
+    x: MapRef,
+    weight: &Weight,
+    window: &Window,
+    fused: &Fused,
+    y: &mut MapMut,
+) {
     near(isa, x, weight, window, fused, NEAR_PAIRS, y);
 }
 

@@ -1,30 +1,20 @@
-//! Properties: on every instruction set, native or emulated, the convolution equals the plain reference of rounded operands.
+//! Properties: in the CPU's instruction, if it has it, and in steps, the convolution equals the plain reference of rounded
+//! operands.
 
 use proptest::prelude::*;
 
 use super::forward::near;
 use super::*;
-#[cfg(target_arch = "x86_64")]
-use crate::IsaKind;
 use crate::conv::Fused;
-#[cfg(target_arch = "x86_64")]
-use crate::conv::micro::AVX512_PAIRS;
 use crate::conv::micro::{MicroKernels, WIDE_PAIRS, pair_kernels};
 use crate::conv::tests::{BOUND, Case, add, case, in_pool, magnitude};
 use crate::test_maps::{TestMap, to_f64, values};
-use crate::{Activation, Isa, MapRef, reference};
+use crate::{Activation, Isa, MapRef, Precision, reference};
 
 /// Every set of micro-kernels that runs here, and one with AVX-512's panels on every CPU.
 fn all_kernels() -> Vec<(Isa, &'static MicroKernels)> {
-    let mut all = vec![(Isa::PORTABLE, &WIDE_PAIRS)];
-    for &isa in Isa::available() {
-        all.push((isa, pair_kernels(isa)));
-        #[cfg(target_arch = "x86_64")]
-        if isa.kind() == IsaKind::Avx512 {
-            all.push((isa, &AVX512_PAIRS));
-        }
-    }
-    all
+    let own = Isa::available().iter().filter_map(|&isa| Some((isa, pair_kernels(isa)?)));
+    own.chain([(Isa::PORTABLE, &WIDE_PAIRS)]).collect()
 }
 
 /// The values of a reference that is multiplied in bf16.
@@ -72,12 +62,19 @@ proptest! {
             bias: with_bias.then_some(&bias[..]),
             activation,
             residual: with_residual.then(|| residual.map()),
+            precision: Precision::F32,
         };
         for (isa, kernels) in all_kernels() {
-            let packed = Weight::for_kernels(kernels, isa, &weight, [outputs, inputs, window.kernel]);
+            let packed = Weight::new(kernels, isa, &weight, [outputs, inputs, window.kernel]);
             let mut y = TestMap::new(&vec![f32::NAN; expected.len()], outputs, gaps[1]);
-            in_pool(threads, || near(isa, x.map(), &packed, &window, &fused, near_pairs, &mut y.map_mut()));
+            let run = |fused: &Fused, y: &mut TestMap| {
+                in_pool(threads, || near(isa, x.map(), &packed, &window, fused, near_pairs, &mut y.map_mut()));
+            };
+            run(&fused, &mut y);
             y.assert_close(&expected, tolerance, isa.name());
+            let mut in_bf16 = y.clone();
+            run(&Fused { precision: Precision::Bf16, ..fused }, &mut in_bf16);
+            in_bf16.assert_rounded(&y, isa.name());
         }
     }
 }

@@ -3,29 +3,24 @@
 use super::pairs;
 use crate::Isa;
 use crate::conv::direct;
-use crate::conv::micro::{MicroKernels, pair_kernels};
+use crate::conv::micro::MicroKernels;
 
 /// The weight of a convolution, rounded to bf16 and packed for [`forward`](super::forward).
 ///
 /// `[panel][ky][kx][pair of in channels][out channel of the panel][2]`, padded with zeros to whole pairs and vectors.
 #[derive(Debug)]
-pub struct Weight {
+pub(in crate::conv) struct Weight {
     /// A weight of half as many input channels, whose values are pairs.
     pub(in crate::conv) pairs: direct::Weight,
     in_channels: usize,
 }
 
 impl Weight {
-    /// Packs a weight `[O, I, k, k]` for an instruction set; sizes are `[O, I, k]`.
+    /// Packs a weight `[O, I, k, k]` for an instruction set and its micro-kernels of pairs; sizes are `[O, I, k]`.
     ///
     /// # Panics
     /// When the length is not `O * I * k * k` or `k` is above [`MAX_KERNEL`](crate::conv::MAX_KERNEL).
-    pub fn new(isa: Isa, weight_oihw: &[f32], sizes: [usize; 3]) -> Self {
-        Weight::for_kernels(pair_kernels(isa), isa, weight_oihw, sizes)
-    }
-
-    /// [`Weight::new`] for certain micro-kernels.
-    pub(super) fn for_kernels(
+    pub(in crate::conv) fn new(
         kernels: &'static MicroKernels,
         isa: Isa,
         weight_oihw: &[f32],

@@ -3,7 +3,7 @@
 use super::grid::Grid;
 use super::pack::{Transposed, phases};
 use super::product::{Cut, RowsTimesPanels};
-use crate::{Activation, Isa, MapMut, MapRef, Window, parallel};
+use crate::{Activation, Isa, MapMut, MapRef, Precision, Window, parallel};
 
 /// The gradient of `x`: added to `dx` if `accumulate`, else written. Each phase of the stride is an ordinary product
 /// with its own taps, so that no zeros are multiplied.
@@ -38,6 +38,7 @@ pub(in crate::conv) fn backward_data(
                 weight: &weight.data[weight.range(phase)],
                 bias: None,
                 activation: Activation::Identity,
+                precision: Precision::F32,
                 residual: None,
                 accumulate,
                 first_column: 0,

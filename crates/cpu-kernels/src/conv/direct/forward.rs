@@ -7,7 +7,7 @@ use super::product::{Cut, RowsTimesPanels};
 use crate::conv::Fused;
 use crate::{Isa, MapMut, MapRef, Window, parallel};
 
-/// `y = activation(conv(x, weight) + bias) + residual`. The sum of an output runs over kernel rows, kernel columns and
+/// `y = round(activation(conv(x, weight) + bias) + residual)`. The sum of an output runs over kernel rows, kernel columns and
 /// input channels in order, whatever the number of threads.
 pub(in crate::conv) fn forward(
     isa: Isa,
@@ -55,6 +55,7 @@ pub(in crate::conv) fn product<'a>(
         bias: fused.bias,
         activation: fused.activation,
         residual: fused.residual,
+        precision: fused.precision,
         accumulate: false,
         first_column: 0,
     }

@@ -198,6 +198,7 @@ impl RowsTimesPanels<'_> {
             start: self.start(columns.start, *stage),
             activation: self.activation(*stage),
             residual,
+            precision: self.precision(*stage),
             out: (output.as_mut_ptr().wrapping_add(first), output.stride()),
             prefetch: output.positions() * output.stride() > FAR_OUTPUTS,
         };

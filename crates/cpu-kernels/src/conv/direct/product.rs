@@ -9,7 +9,7 @@ use super::gate::Gate;
 use super::grid::{Grid, MAX_TAPS};
 use crate::conv::micro::{MAX_ROWS, MicroKernels, Product, Start};
 use crate::conv::panels::Panels;
-use crate::{Activation, MapMut, MapRef, parallel};
+use crate::{Activation, MapMut, MapRef, Precision, parallel};
 
 /// Bytes of packed weights that are kept in the second-level cache while rows stream past.
 const PANEL_BLOCK_BYTES: usize = 256 * 1024;
@@ -33,6 +33,8 @@ pub(in crate::conv) struct RowsTimesPanels<'a> {
     pub(in crate::conv) activation: Activation,
     /// A map of the output's shape that is added last.
     pub(in crate::conv) residual: Option<MapRef<'a>>,
+    /// What the outputs are rounded to.
+    pub(in crate::conv) precision: Precision,
     /// Adds to what the output holds.
     pub(in crate::conv) accumulate: bool,
     /// The column of the product that column 0 of the output is.
@@ -78,7 +80,7 @@ pub(super) struct Weights {
 pub(super) struct Stage {
     /// The first: it starts from the bias or zero, others from what the output holds.
     pub(super) first: bool,
-    /// The last, after which activation and residual follow.
+    /// The last, after which activation, residual and rounding follow.
     pub(super) last: bool,
 }
 
@@ -204,6 +206,7 @@ impl RowsTimesPanels<'_> {
                 start: self.start(columns.start, stage),
                 activation: self.activation(stage),
                 residual: residual.map(|_| &*added),
+                precision: self.precision(stage),
                 out,
                 columns: columns.len(),
             };
@@ -225,5 +228,10 @@ impl RowsTimesPanels<'_> {
     /// What is applied to the sums.
     pub(super) fn activation(&self, stage: Stage) -> Activation {
         if stage.last { self.activation } else { Activation::Identity }
+    }
+
+    /// What the outputs are rounded to.
+    pub(super) fn precision(&self, stage: Stage) -> Precision {
+        if stage.last { self.precision } else { Precision::F32 }
     }
 }

@@ -9,9 +9,9 @@ use super::tiles::Tiles;
 use crate::conv::Fused;
 use crate::conv::micro::{MAX_ROWS, Product, Start};
 use crate::vector::run_kernel;
-use crate::{Activation, Isa, MapMut, MapRef, Window, parallel};
+use crate::{Activation, Isa, MapMut, MapRef, Precision, Window, parallel};
 
-/// `y = activation(conv(x, weight) + bias) + residual`.
+/// `y = round(activation(conv(x, weight) + bias) + residual)`.
 pub(in crate::conv) fn forward(
     isa: Isa,
     x: MapRef,
@@ -127,6 +127,7 @@ impl Convolution<'_> {
                 start: Start::Zero,
                 activation: Activation::Identity,
                 residual: None,
+                precision: Precision::F32,
                 out: &out[..height],
                 columns: width,
             };

@@ -12,7 +12,7 @@ use crate::conv::panels::Panels;
 use crate::map::Arena;
 use crate::scratch;
 use crate::vector::{Kernel, Level, PerVector, Several, Vector, over_channels};
-use crate::{MapMut, MapRef, Region};
+use crate::{MapMut, MapRef, Precision, Region};
 
 /// Values of the points of a block of tiles: as many as leave the second-level cache room for weights.
 const BLOCK_VALUES: usize = 64 * 1024;
@@ -144,7 +144,7 @@ impl<const WHOLE: bool> PerVector for InputTile<'_, WHOLE> {
     }
 }
 
-/// What happens to the outputs: `y = activation(sum + bias) + residual`, or `y += sum`.
+/// What happens to the outputs: `y = round(activation(sum + bias) + residual)`, or `y += sum`.
 #[derive(Clone, Copy)]
 pub(super) struct Finish<'a> {
     pub(super) fused: Fused<'a>,
@@ -219,6 +219,9 @@ impl PerVector for OutputTile<'_> {
                     }
                     if accumulate {
                         value = value.add(V::load(y));
+                    }
+                    if fused.precision == Precision::Bf16 {
+                        value = value.to_bf16();
                     }
                     value.store(y);
                 }

@@ -2,6 +2,7 @@
 
 use super::{Fuser, Kind, scale_rows, unsupported};
 use crate::NetError;
+use cpu_kernels::conv::Finish;
 use cpu_kernels::experts::{ExpertShape, Experts};
 use net_graph::{Conv, Graph, NodeId, Op, ParamId};
 
@@ -44,6 +45,7 @@ impl Fuser<'_> {
             self.take_residual(inputs, result);
         }
         let experts = Experts::new(self.isa, &weight, &shape);
-        Ok(Kind::CondConv { conv, experts, bias, activation, gated })
+        let finish = Finish { bias, activation, precision: self.precision_of(*result) };
+        Ok(Kind::CondConv { conv, experts, finish, gated })
     }
 }

@@ -2,11 +2,11 @@
 
 use super::{InferPlan, window};
 use crate::infer::fuse::{Kind, Step};
-use cpu_kernels::{conv, experts};
+use cpu_kernels::experts;
 
 impl InferPlan {
     pub(super) fn cond_conv(&mut self, step: &Step) {
-        let Kind::CondConv { conv, experts, bias, activation, gated } = &step.kind else {
+        let Kind::CondConv { conv, experts, finish, gated } = &step.kind else {
             unreachable!("the caller has looked")
         };
         let region = |index: usize| step.inputs.get(index).map(|id| self.regions[id.0]);
@@ -18,12 +18,8 @@ impl InferPlan {
         let window = window(*conv, self.shapes[step.inputs[0].0], self.shapes[step.result.0]);
         let reads = [x_region, gate, routing, residual];
         let ([x, gate, routing, residual], [mut y]) = self.arena.borrow(reads, [self.regions[step.result.0]]);
-        let fused = conv::Fused {
-            gate: gated.then_some(gate),
-            bias: Some(bias),
-            activation: *activation,
-            residual: (step.inputs.len() > 2 + first).then_some(residual),
-        };
+        let residual = (step.inputs.len() > 2 + first).then_some(residual);
+        let fused = finish.fused(gated.then_some(gate), residual);
         experts::forward(self.model.isa, x, routing, experts, &window, &fused, &mut y);
     }
 }
