@@ -20,6 +20,9 @@ pub(crate) trait Vector: Copy {
     /// Values.
     const LANES: usize;
 
+    /// Whether [`Vector::mul_add`] rounds once.
+    const FUSED: bool;
+
     /// `value` in every lane.
     ///
     /// # Safety
@@ -126,6 +129,7 @@ impl<const N: usize, const FMA: bool> Lanes<N, FMA> {
 
 impl<const N: usize, const FMA: bool> Vector for Lanes<N, FMA> {
     const LANES: usize = N;
+    const FUSED: bool = FMA;
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> Self {
@@ -212,6 +216,7 @@ impl<V: Vector, const N: usize> Several<V, N> {
 
 impl<V: Vector, const N: usize> Vector for Several<V, N> {
     const LANES: usize = N * V::LANES;
+    const FUSED: bool = V::FUSED;
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> Self {
@@ -297,7 +302,7 @@ impl<V: Vector, const N: usize> Vector for Several<V, N> {
 #[cfg(target_arch = "x86_64")]
 macro_rules! vector {
     (
-        $register:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $mul_add:ident,
+        $register:ty, $lanes:literal, $fused:literal, $splat:ident, $load:ident, $store:ident, $mul_add:ident,
         [$($two:ident = $intrinsic:ident),*],
         [
             $to_integers:ident, $splat_integers:ident, $add_integers:ident, $and_integers:ident, $left:ident, $right:ident,
@@ -307,6 +312,7 @@ macro_rules! vector {
     ) => {
         impl Vector for $register {
             const LANES: usize = $lanes;
+            const FUSED: bool = $fused;
 
             #[inline(always)]
             unsafe fn splat(value: f32) -> Self {
@@ -392,6 +398,7 @@ nan_or!(nan_or_512, __m512, "avx512f", |from, value| {
 vector!(
     __m128,
     4,
+    false,
     _mm_set1_ps,
     _mm_loadu_ps,
     _mm_storeu_ps,
@@ -419,6 +426,7 @@ vector!(
 vector!(
     __m256,
     8,
+    true,
     _mm256_set1_ps,
     _mm256_loadu_ps,
     _mm256_storeu_ps,
@@ -446,6 +454,7 @@ vector!(
 vector!(
     __m512,
     16,
+    true,
     _mm512_set1_ps,
     _mm512_loadu_ps,
     _mm512_storeu_ps,

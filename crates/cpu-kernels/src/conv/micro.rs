@@ -29,7 +29,7 @@ pub(super) const MAX_WIDTH: usize = PANEL_VECTORS * MAX_LANES;
 pub(super) const MAX_ROWS: usize = 12;
 
 /// Vectors of sums that go through the activation side by side.
-const ACTIVATED: usize = 4;
+const ACTIVATED: usize = 3;
 
 /// What the sums of a [`Product`] start from.
 #[derive(Clone, Copy)]

@@ -264,7 +264,7 @@ struct Finished<const ROUND: bool> {
 }
 
 /// Outputs that go through the activation side by side.
-const ACTIVATED: usize = 4;
+const ACTIVATED: usize = 2;
 
 impl<const ROUND: bool> PerVector for Finished<ROUND> {
     #[inline(always)]

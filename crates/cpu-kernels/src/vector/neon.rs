@@ -7,6 +7,7 @@ use crate::precision::BF16_BITS;
 
 impl Vector for float32x4_t {
     const LANES: usize = 4;
+    const FUSED: bool = true;
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> Self {
