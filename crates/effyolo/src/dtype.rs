@@ -25,16 +25,17 @@ impl DtypeArgument {
         }
     }
 
-    /// The precision of a command that can train: then it is f32.
+    /// The precision of a command that can train, announced: then it is f32.
     pub(crate) fn precision_for(&self, train: bool) -> Result<Precision> {
         ensure!(
             !train || self.dtype == Dtype::F32,
             "--dtype bf16 is for inference, and training is in f32: leave out --train or --dtype"
         );
+        self.announce();
         Ok(self.precision())
     }
 
-    /// Says on standard error which kernels multiply, unless they are the usual ones.
+    /// Says on standard error what multiplies, unless it is the usual.
     pub(crate) fn announce(&self) {
         if self.dtype == Dtype::Bf16 {
             let isa = Isa::best();
