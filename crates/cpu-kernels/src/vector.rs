@@ -12,7 +12,9 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use crate::isa::mul_add;
-use crate::precision::{BF16_BITS, nearest_bf16};
+#[cfg(target_arch = "x86_64")]
+use crate::precision::BF16_BITS;
+use crate::precision::nearest_bf16;
 use crate::{Isa, IsaKind};
 
 /// Some neighbouring values in a register.

@@ -9,6 +9,7 @@ use std::arch::aarch64::float32x4_t;
 use std::arch::x86_64::{__m256, __m512};
 use std::hint::black_box;
 
+#[cfg(any(target_arch = "x86_64", test))]
 use super::bf16;
 use crate::activation::{Activation, activate_vector, for_constant};
 #[cfg(test)]
