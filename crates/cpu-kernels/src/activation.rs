@@ -90,8 +90,8 @@ pub fn sigmoid<const FMA: bool>(x: f32) -> f32 {
 
 /// The value of the activation at `x`.
 ///
-/// Relative error of SiLU and sigmoid at most 3e-7 where `|x| <= 16`, 5e-7 where `|x| <= EXP_LIMIT`; absolute error at most `1e-35` below; the
-/// others are exact. NaN stays NaN, and SiLU of minus infinity is minus infinity: what is not finite stays visible.
+/// Relative error of SiLU and sigmoid at most 3e-7 where `|x| <= 16`, 5e-7 where `|x| <= EXP_LIMIT`; absolute error at most
+/// `1e-35` below; the others are exact. NaN stays NaN, and SiLU of minus infinity is minus infinity: what is not finite stays visible.
 #[inline(always)]
 pub fn activate<const FMA: bool>(activation: Activation, x: f32) -> f32 {
     // SAFETY: a single lane needs no instruction set.

@@ -15,7 +15,7 @@ use crate::isa::mul_add;
 #[cfg(target_arch = "x86_64")]
 use crate::precision::BF16_BITS;
 use crate::precision::nearest_bf16;
-use crate::{Isa, IsaKind};
+use crate::{Isa, IsaKind, Precision};
 
 /// Some neighbouring values in a register.
 pub(crate) trait Vector: Copy {
@@ -96,6 +96,19 @@ pub(crate) trait Vector: Copy {
     /// # Safety
     /// The CPU has the instructions of this type.
     unsafe fn to_bf16(self) -> Self;
+}
+
+/// The values in a precision.
+///
+/// # Safety
+/// The CPU has the instructions of `V`.
+#[inline(always)]
+pub(crate) unsafe fn in_precision<V: Vector>(precision: Precision, values: V) -> V {
+    match precision {
+        Precision::F32 => values,
+        // SAFETY: the caller's promise.
+        Precision::Bf16 => unsafe { values.to_bf16() },
+    }
 }
 
 /// Asks for the cache line of an address, so that a later write need not wait for it. Any address will do: it is a hint.

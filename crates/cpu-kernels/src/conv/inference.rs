@@ -1,6 +1,5 @@
 //! Convolution in the precision that inference asks for.
 
-use super::micro::pair_kernels;
 use super::{Fused, PackedWeight, bf16, forward};
 use crate::{Isa, MapMut, MapRef, Precision, Window};
 
@@ -30,16 +29,12 @@ impl InferenceWeight {
         sizes: [usize; 3],
         stride: usize,
     ) -> Self {
-        InferenceWeight(match pair_kernels(isa) {
-            Some(kernels) if precision == Precision::Bf16 => {
-                Form::Pairs(bf16::Weight::new(kernels, isa, weight_oihw, sizes))
-            }
-            _ => {
-                let ([out_channels, in_channels, kernel], values) = (sizes, precision.round(weight_oihw));
-                let weight = PackedWeight::new(isa, &values, out_channels, in_channels, kernel, stride);
-                Form::Singles(weight)
-            }
-        })
+        if let Some(pairs) = bf16::Weight::if_asked_for(isa, precision, weight_oihw, sizes) {
+            return InferenceWeight(Form::Pairs(pairs));
+        }
+        let ([out_channels, in_channels, kernel], values) = (sizes, precision.round(weight_oihw));
+        let weight = PackedWeight::new(isa, &values, out_channels, in_channels, kernel, stride);
+        InferenceWeight(Form::Singles(weight))
     }
 
     /// `y = round(activation(conv(x * gate, weight) + bias) + residual)`.

@@ -13,17 +13,13 @@ pub(super) enum PlainWeight {
 impl PlainWeight {
     /// Packs a weight `[O, I, k, k]`.
     pub(super) fn new(isa: Isa, precision: Precision, weight_oihw: &[f32], sizes: [usize; 3]) -> Self {
-        match micro::pair_kernels(isa) {
-            Some(kernels) if precision == Precision::Bf16 => {
-                PlainWeight::Pairs(bf16::Weight::new(kernels, isa, weight_oihw, sizes))
-            }
-            _ => {
-                let (kernels, [out_channels, in_channels, kernel]) = (micro::micro_kernels(isa), sizes);
-                let values = precision.round(weight_oihw);
-                let weight = direct::Weight::new(kernels, isa, &values, out_channels, in_channels, kernel);
-                PlainWeight::Singles(weight)
-            }
+        if let Some(pairs) = bf16::Weight::if_asked_for(isa, precision, weight_oihw, sizes) {
+            return PlainWeight::Pairs(pairs);
         }
+        let ([out_channels, in_channels, kernel], values) = (sizes, precision.round(weight_oihw));
+        let kernels = micro::micro_kernels(isa);
+        let weight = direct::Weight::new(kernels, isa, &values, out_channels, in_channels, kernel);
+        PlainWeight::Singles(weight)
     }
 
     /// Output and input channels and the kernel side.

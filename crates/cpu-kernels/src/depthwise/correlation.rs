@@ -6,8 +6,8 @@ use super::grid::{Axis, Grid, Tile, WIDTH};
 use crate::activation::{activate_vector, for_constant};
 use crate::bands::Band;
 use crate::vector::{
-    Kernel, Level, PerVector, Several, Vector, over_channels, over_vectors, prefetch_to_write, run_kernel,
-    unroll,
+    Kernel, Level, PerVector, Several, Vector, in_precision, over_channels, over_vectors, prefetch_to_write,
+    run_kernel, unroll,
 };
 use crate::{Activation, Isa, MapMut, MapRef, Precision, parallel};
 
@@ -214,19 +214,13 @@ impl<const TAPS: usize, const STRIDE: usize> Outputs<'_, TAPS, STRIDE> {
     #[inline(always)]
     unsafe fn finish<L: Level>(&self, channels: Range<usize>) {
         let Outputs { correlation, tile, y } = self;
-        let step = correlation.grid.horizontal.step * y.stride();
-        let first = y.as_mut_ptr().wrapping_add(tile.output * y.stride());
-        // SAFETY: the caller's promise.
-        for_constant!(correlation.activation, A => unsafe {
-            match correlation.precision {
-                Precision::F32 if A == Activation::Identity => {}
-                Precision::F32 => {
-                    over_vectors::<L>(channels, &mut Finished::<false> { activation: A, first, step, count: tile.count });
-                }
-                Precision::Bf16 => {
-                    over_vectors::<L>(channels, &mut Finished::<true> { activation: A, first, step, count: tile.count });
-                }
-            }
+        let precision = correlation.precision;
+        for_constant!(correlation.activation, A => if (A, precision) != (Activation::Identity, Precision::F32) {
+            let step = correlation.grid.horizontal.step * y.stride();
+            let first = y.as_mut_ptr().wrapping_add(tile.output * y.stride());
+            let mut work = Finished { activation: A, precision, first, step, count: tile.count };
+            // SAFETY: the caller's promise.
+            unsafe { over_vectors::<L>(channels, &mut work) };
         });
     }
 
@@ -253,9 +247,10 @@ impl<const TAPS: usize, const STRIDE: usize> Outputs<'_, TAPS, STRIDE> {
     }
 }
 
-/// Neighbouring outputs to which the activation is applied, and that are rounded to bf16 if `ROUND`.
-struct Finished<const ROUND: bool> {
+/// Neighbouring outputs to which the activation is applied, and that are rounded.
+struct Finished {
     activation: Activation,
+    precision: Precision,
     /// The first output.
     first: *mut f32,
     /// Values from one output to the next.
@@ -266,7 +261,7 @@ struct Finished<const ROUND: bool> {
 /// Outputs that go through the activation side by side.
 const ACTIVATED: usize = 2;
 
-impl<const ROUND: bool> PerVector for Finished<ROUND> {
+impl PerVector for Finished {
     #[inline(always)]
     unsafe fn at<V: Vector>(&mut self, channel: usize) {
         for start in (0..self.count).step_by(ACTIVATED) {
@@ -278,7 +273,7 @@ impl<const ROUND: bool> PerVector for Finished<ROUND> {
             unsafe {
                 let values = Several::<V, ACTIVATED>(std::array::from_fn(|index| V::load(output(index))));
                 let values = activate_vector(self.activation, values);
-                let Several(values) = if ROUND { values.to_bf16() } else { values };
+                let Several(values) = in_precision(self.precision, values);
                 for (index, value) in values.into_iter().enumerate() {
                     value.store(output(index));
                 }
@@ -327,10 +322,7 @@ impl PerVector for Output<'_> {
                 sum = V::load(x.as_ptr().add(input * x.stride() + channel)).mul_add(factor, sum);
             });
             let value = activate_vector(self.correlation.activation, sum);
-            match self.correlation.precision {
-                Precision::F32 => value.store(y),
-                Precision::Bf16 => value.to_bf16().store(y),
-            }
+            in_precision(self.correlation.precision, value).store(y);
         }
     }
 }

@@ -3,8 +3,8 @@
 //!
 //! Two neighbouring input channels are multiplied at once, as the instruction `VDPBF16PS` does. A pair fills the 32 bits of an
 //! f32, the first channel in the lower half and a zero beside the last of an odd number. So a row of pairs is a row of half as
-//! many channels, and geometry, panels and blocks of the plain sum serve it as they are; only the micro-kernel knows what the bits mean. Minimal filtering does not: its transforms would have to be rounded
-//! too.
+//! many channels, and geometry, panels and blocks of the plain sum serve it as they are; only the micro-kernel knows what the
+//! bits mean. Minimal filtering does not: its transforms would have to be rounded too.
 
 mod forward;
 mod multiply;

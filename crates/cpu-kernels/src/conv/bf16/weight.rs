@@ -1,9 +1,9 @@
 //! Weights as pairs of bf16 values.
 
 use super::pairs;
-use crate::Isa;
 use crate::conv::direct;
-use crate::conv::micro::MicroKernels;
+use crate::conv::micro::{MicroKernels, pair_kernels};
+use crate::{Isa, Precision};
 
 /// The weight of a convolution, rounded to bf16 and packed for [`forward`](super::forward).
 ///
@@ -16,11 +16,25 @@ pub(in crate::conv) struct Weight {
 }
 
 impl Weight {
-    /// Packs a weight `[O, I, k, k]` for an instruction set and its micro-kernels of pairs; sizes are `[O, I, k]`.
+    /// Packs a weight `[O, I, k, k]` that is asked for in bf16, if the instruction set multiplies pairs; sizes are `[O, I, k]`.
+    ///
+    /// # Panics
+    /// As [`Weight::new`].
+    pub(in crate::conv) fn if_asked_for(
+        isa: Isa,
+        precision: Precision,
+        weight_oihw: &[f32],
+        sizes: [usize; 3],
+    ) -> Option<Self> {
+        let kernels = pair_kernels(isa).filter(|_| precision == Precision::Bf16)?;
+        Some(Weight::new(kernels, isa, weight_oihw, sizes))
+    }
+
+    /// Packs a weight for an instruction set and micro-kernels of pairs.
     ///
     /// # Panics
     /// When the length is not `O * I * k * k` or `k` is above [`MAX_KERNEL`](crate::conv::MAX_KERNEL).
-    pub(in crate::conv) fn new(
+    pub(super) fn new(
         kernels: &'static MicroKernels,
         isa: Isa,
         weight_oihw: &[f32],

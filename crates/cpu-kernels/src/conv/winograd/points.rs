@@ -11,8 +11,8 @@ use crate::conv::micro::MicroKernels;
 use crate::conv::panels::Panels;
 use crate::map::Arena;
 use crate::scratch;
-use crate::vector::{Kernel, Level, PerVector, Several, Vector, over_channels};
-use crate::{MapMut, MapRef, Precision, Region};
+use crate::vector::{Kernel, Level, PerVector, Several, Vector, in_precision, over_channels};
+use crate::{MapMut, MapRef, Region};
 
 /// Values of the points of a block of tiles: as many as leave the second-level cache room for weights.
 const BLOCK_VALUES: usize = 64 * 1024;
@@ -220,10 +220,7 @@ impl PerVector for OutputTile<'_> {
                     if accumulate {
                         value = value.add(V::load(y));
                     }
-                    if fused.precision == Precision::Bf16 {
-                        value = value.to_bf16();
-                    }
-                    value.store(y);
+                    in_precision(fused.precision, value).store(y);
                 }
             });
         }
